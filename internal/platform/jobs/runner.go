@@ -1,0 +1,223 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"slipway.dev/slipway/internal/platform/clock"
+)
+
+// Config tunes a [Runner].
+type Config struct {
+	Owner string        // names this process; unique among those that share the database
+	Lease time.Duration // how long a claim holds without renewal; default 30 s, renewed at a third
+	Poll  time.Duration // how often to look for wakes of other processes; default 1 s
+	Clock clock.Clock   // default the system's
+	Log   *slog.Logger  // default slog.Default()
+	// Around, when set, runs each handler; metrics and traces are hung here.
+	Around func(ctx context.Context, c Claim, do func(context.Context) error) error
+}
+
+// Runner claims due jobs and runs their handlers.
+type Runner struct {
+	queue    Queue
+	handlers map[string]Handler
+	kinds    []string
+	cfg      Config
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// NewRunner makes a runner for the given handlers. Two handlers of one kind are a mistake of the program.
+func NewRunner(q Queue, handlers []Handler, cfg Config) (*Runner, error) {
+	if cfg.Lease <= 0 {
+		cfg.Lease = 30 * time.Second
+	}
+	if cfg.Poll <= 0 {
+		cfg.Poll = time.Second
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	r := &Runner{queue: q, handlers: map[string]Handler{}, cfg: cfg}
+	for _, h := range handlers {
+		if _, twice := r.handlers[h.Kind]; twice {
+			return nil, fmt.Errorf("jobs: two handlers of kind %q", h.Kind)
+		}
+		h.Slots = max(h.Slots, 1)
+		r.handlers[h.Kind] = h
+		r.kinds = append(r.kinds, h.Kind)
+	}
+	return r, nil
+}
+
+// Start begins to run jobs in the background until [Runner.Stop].
+func (r *Runner) Start(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop, r.done = cancel, make(chan struct{})
+	go func() {
+		defer close(r.done)
+		r.loop(ctx)
+	}()
+	return nil
+}
+
+// Stop cancels the running handlers and waits until they have returned, or ctx ends. Their jobs stay due.
+func (r *Runner) Stop(ctx context.Context) error {
+	if r.stop == nil {
+		return nil
+	}
+	r.stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *Runner) loop(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	busy := map[string]int{}
+	finished := make(chan string, 64)
+	for {
+		changed := r.queue.Changed() // taken before the look, so that a wake in between is seen
+		free := map[string]int{}
+		for kind, h := range r.handlers {
+			if n := h.Slots - busy[kind]; n > 0 {
+				free[kind] = n
+			}
+		}
+		claims, err := r.queue.Claim(ctx, r.cfg.Owner, free, r.cfg.Lease)
+		if err != nil && ctx.Err() == nil {
+			r.cfg.Log.Error("claiming jobs", "err", err)
+		}
+		for _, c := range claims {
+			busy[c.Kind]++
+			running.Go(func() {
+				r.run(ctx, c)
+				select {
+				case finished <- c.Kind:
+				case <-ctx.Done():
+				}
+			})
+		}
+		timer := time.NewTimer(r.pause(ctx))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case kind := <-finished:
+			busy[kind]--
+			for more := true; more; {
+				select {
+				case kind := <-finished:
+					busy[kind]--
+				default:
+					more = false
+				}
+			}
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// pause is how long to wait for the next due job, at most the polling interval.
+func (r *Runner) pause(ctx context.Context) time.Duration {
+	at, ok, err := r.queue.Due(ctx, r.kinds)
+	if err != nil || !ok {
+		return r.cfg.Poll
+	}
+	// A job that is due already waits for a slot; its kind's handler says when one is free.
+	if d := at.Sub(r.cfg.Clock.Now()); d > 0 {
+		return min(d, r.cfg.Poll)
+	}
+	return r.cfg.Poll
+}
+
+func (r *Runner) run(ctx context.Context, c Claim) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		r.keep(ctx, c, cancel)
+	}()
+	err := r.do(ctx, c)
+	lost := errors.Is(context.Cause(ctx), errLeaseLost)
+	stopped := ctx.Err() != nil
+	cancel(nil)
+	<-kept
+	if lost {
+		r.cfg.Log.Warn("lost the lease of a job; another runs it", "kind", c.Kind, "key", c.Key)
+		return
+	}
+	// The outcome is written even while shutting down: it is short, and saves the next process a run.
+	finish, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer done()
+	now := r.cfg.Clock.Now()
+	switch {
+	case err == nil:
+		err = r.queue.Finish(finish, c, nil, time.Time{}, false)
+	case stopped: // not the handler's fault: due at once for whoever comes next, without counting as a failure
+		c.Attempts--
+		err = r.queue.Finish(finish, c, err, now, false)
+	default:
+		attempt := c.Attempts + 1
+		dead := attempt >= MaxAttempts
+		r.cfg.Log.Warn("job failed", "kind", c.Kind, "key", c.Key, "attempt", attempt, "dead", dead, "err", err)
+		err = r.queue.Finish(finish, c, err, now.Add(Backoff(attempt)), dead)
+	}
+	if err != nil {
+		r.cfg.Log.Error("recording the end of a job; it will run again", "kind", c.Kind, "key", c.Key, "err", err)
+	}
+}
+
+var errLeaseLost = errors.New("the lease was lost")
+
+// keep renews the lease until ctx ends, and ends ctx when the lease is lost.
+func (r *Runner) keep(ctx context.Context, c Claim, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(r.cfg.Lease / 3)
+	defer tick.Stop()
+	held := r.cfg.Clock.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ok, err := r.queue.Renew(ctx, c, r.cfg.Lease)
+		switch {
+		case err == nil && ok:
+			held = r.cfg.Clock.Now()
+		case err == nil, r.cfg.Clock.Now().Sub(held) >= r.cfg.Lease:
+			cancel(errLeaseLost)
+			return
+		}
+	}
+}
+
+func (r *Runner) do(ctx context.Context, c Claim) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	work := func(ctx context.Context) error { return r.handlers[c.Kind].Do(ctx, c.Key) }
+	if r.cfg.Around != nil {
+		return r.cfg.Around(ctx, c, work)
+	}
+	return work(ctx)
+}

@@ -1,0 +1,57 @@
+package slipway
+
+// WaveRequest asks the build stage for the outputs of some components at given pins.
+//
+// A request is named by its ID: asking again with the same ID returns the same wave.
+type WaveRequest struct {
+	ID       string   `json:"id"` // chosen by who asks: "change-12.2", "candidate-ab12cd34"
+	Product  string   `json:"product"`
+	For      string   `json:"for"`                // the subject it is built for: "change/12", "candidate/ab12..."; in the Links of the wave's events
+	Pins     []Pin    `json:"pins"`               // of all components that may be needed
+	Targets  []string `json:"targets"`            // components to build; what they need is implied
+	Tests    []string `json:"tests,omitempty"`    // components whose tests run too, among the targets and what they need
+	Priority int      `json:"priority,omitempty"` // higher first
+	Reason   string   `json:"reason"`             // why, for a person
+}
+
+// WaveState is where a wave stands.
+type WaveState string
+
+// The states of a wave.
+const (
+	WaveRunning   WaveState = "running"
+	WavePassed    WaveState = "passed" // everything asked for was built, all tests passed
+	WaveFailed    WaveState = "failed" // some build or test failed; the others were still tried
+	WaveCancelled WaveState = "cancelled"
+)
+
+// WaveStatus is what has become of a wave.
+type WaveStatus struct {
+	ID         string                    `json:"id"`
+	For        string                    `json:"for"`
+	State      WaveState                 `json:"state"`
+	Reason     string                    `json:"reason"` // for a person: what failed, or what it waits for
+	Components map[string]ComponentBuild `json:"components"`
+}
+
+// ComponentBuild is one component's part in a wave.
+type ComponentBuild struct {
+	Tier     int             `json:"tier"`               // 0 needs nothing
+	State    string          `json:"state"`              // waiting, queued, running, built, failed, skipped
+	Reason   string          `json:"reason,omitempty"`   // why it is in that state
+	Key      string          `json:"key,omitempty"`      // the action's digest, once known
+	Build    string          `json:"build,omitempty"`    // id of the build that made or makes it
+	Artifact string          `json:"artifact,omitempty"` // the output tree's digest, once built
+	Reused   bool            `json:"reused,omitempty"`   // the key was built before
+	Tests    []ComponentTest `json:"tests,omitempty"`
+}
+
+// ComponentTest is one named test of a component in a wave.
+type ComponentTest struct {
+	Check   string  `json:"check"`             // "unit"
+	State   string  `json:"state"`             // waiting, queued, running, finished, skipped
+	Outcome Outcome `json:"outcome,omitempty"` // once finished
+	Build   string  `json:"build,omitempty"`   // id of the build that ran it
+	Reason  string  `json:"reason,omitempty"`
+	Reused  bool    `json:"reused,omitempty"`
+}

@@ -1,0 +1,72 @@
+package spec
+
+// ProductFile is the name of a product's file, at the root of its integration repository.
+const ProductFile = "product.yaml"
+
+// Product is a product.yaml.
+type Product struct {
+	Name           string                   `json:"product" yaml:"product"`
+	Summary        string                   `json:"summary,omitempty" yaml:"summary,omitempty"`
+	Components     map[string]ComponentRef  `json:"components" yaml:"components"`
+	Configurations map[string]Configuration `json:"configurations" yaml:"configurations"`
+	Review         Review                   `json:"review,omitempty" yaml:"review,omitempty"`
+	Gates          Gates                    `json:"gates,omitempty" yaml:"gates,omitempty"`
+	Compose        Compose                  `json:"compose,omitempty" yaml:"compose,omitempty"`
+	Deploy         Deploy                   `json:"deploy,omitempty" yaml:"deploy,omitempty"`
+	Notify         []Subscription           `json:"notify,omitempty" yaml:"notify,omitempty"`
+	Params         map[string]string        `json:"params,omitempty" yaml:"params,omitempty"` // defaults for all configurations
+}
+
+// ComponentRef says where a component's source is.
+type ComponentRef struct {
+	Repo   string `json:"repo" yaml:"repo"`                         // "components/libwire"
+	Path   string `json:"path,omitempty" yaml:"path,omitempty"`     // in a monorepo
+	Branch string `json:"branch,omitempty" yaml:"branch,omitempty"` // default main
+}
+
+// Configuration is a variant of the product.
+type Configuration struct {
+	Components  []string          `json:"components,omitempty" yaml:"components,omitempty"` // default all; what they need is added
+	Nodes       map[string]string `json:"nodes,omitempty" yaml:"nodes,omitempty"`           // labels of the nodes it runs on in service
+	Params      map[string]string `json:"params,omitempty" yaml:"params,omitempty"`
+	Experiments []string          `json:"experiments,omitempty" yaml:"experiments,omitempty"` // files in the integration repository
+}
+
+// Review is how changes become landed commits.
+type Review struct {
+	Approve string `json:"approve,omitempty" yaml:"approve,omitempty"` // "gatekeeper" (default) or "automatic" once tests pass
+	Merge   string `json:"merge,omitempty" yaml:"merge,omitempty"`     // "rebase" (default) or "merge"
+	Bump    string `json:"bump,omitempty" yaml:"bump,omitempty"`       // "conventional-commits" (default), "file" or "none"; a component's own policy wins
+}
+
+// Gates lists the checks that must pass. Empty lists take the defaults.
+type Gates struct {
+	Change    []string `json:"change,omitempty" yaml:"change,omitempty"`       // default: build, unit
+	Candidate []string `json:"candidate,omitempty" yaml:"candidate,omitempty"` // default: build, unit, experiment
+}
+
+// Compose says what distribution is made of a release.
+type Compose struct {
+	Short    string             `json:"short,omitempty" yaml:"short,omitempty"` // productmd short name; default the product's
+	Variants map[string]Variant `json:"variants,omitempty" yaml:"variants,omitempty"`
+}
+
+// Variant is a slice of the distribution.
+type Variant struct {
+	Summary       string   `json:"summary,omitempty" yaml:"summary,omitempty"`
+	Configuration string   `json:"configuration,omitempty" yaml:"configuration,omitempty"` // whose manifest; default the only or first one
+	Components    []string `json:"components,omitempty" yaml:"components,omitempty"`       // default all with packages
+}
+
+// Deploy says how releases reach nodes in service.
+type Deploy struct {
+	Model     string `json:"model,omitempty" yaml:"model,omitempty"`         // Starlark file in the integration repository
+	Automatic *bool  `json:"automatic,omitempty" yaml:"automatic,omitempty"` // release a new version by itself; default true
+}
+
+// Subscription sends events somewhere.
+type Subscription struct {
+	Events  []string `json:"events,omitempty" yaml:"events,omitempty"`   // types or prefixes ("change.", "release.created"); default all
+	Webhook string   `json:"webhook,omitempty" yaml:"webhook,omitempty"` // URL; gets a CloudEvent by POST
+	Mail    string   `json:"mail,omitempty" yaml:"mail,omitempty"`       // address
+}

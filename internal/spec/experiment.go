@@ -27,7 +27,7 @@ type ExperimentStep struct {
 	Run        string        `json:"run,omitempty" yaml:"run,omitempty"`               // script for `sh -eu`
 	Background bool          `json:"background,omitempty" yaml:"background,omitempty"` // goes on while later steps run; stopped before cleanup
 	Barrier    string        `json:"barrier,omitempty" yaml:"barrier,omitempty"`       // all nodes that have this step wait here for each other
-	After      []string      `json:"after,omitempty" yaml:"after,omitempty"`           // ids of steps that must have passed; default the step before of the same role
+	After      []string      `json:"after,omitempty" yaml:"after,omitempty"`           // ids of steps that must have passed; ParseExperiment fills in the default: the step before of the same role
 	Timeout    time.Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"`       // default 1m
 	Retries    int           `json:"retries,omitempty" yaml:"retries,omitempty"`       // how often a failed run is tried again, a second apart
 }

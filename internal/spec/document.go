@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,7 +62,7 @@ func (f *file) at(n *node, remedy, format string, args ...any) {
 // err returns all problems as one error, in order of the file; nil if there are none.
 func (f *file) err() error {
 	slices.SortStableFunc(f.problems, func(a, b *slipway.Error) int {
-		return comparePlaces(a.Where, b.Where)
+		return cmp.Or(comparePlaces(a.Where, b.Where), strings.Compare(a.Message, b.Message))
 	})
 	f.problems = slices.CompactFunc(f.problems, func(a, b *slipway.Error) bool {
 		return a.Where == b.Where && a.Message == b.Message

@@ -138,12 +138,12 @@ func (f *file) inside(n *node, path, folder string) {
 // suggest words a remedy: the nearest name, or all of them when they are few.
 func suggest(name string, names []string) string {
 	best, distance := "", len(name)/3+2
-	for _, candidate := range names {
+	sorted := slices.Sorted(slices.Values(names))
+	for _, candidate := range sorted {
 		if d := levenshtein(strings.ToLower(name), strings.ToLower(candidate)); d < distance {
 			best, distance = candidate, d
 		}
 	}
-	sorted := slices.Sorted(slices.Values(names))
 	switch {
 	case best != "":
 		return "did you mean " + best + "?"

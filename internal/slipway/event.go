@@ -97,10 +97,11 @@ const (
 
 // RefUpdate is one move of one ref, the unit of branch history.
 type RefUpdate struct {
-	Repo  string    `json:"repo"` // "components/libwire"
-	Ref   string    `json:"ref"`  // "refs/heads/main"
-	Old   string    `json:"old"`  // 40 zeros when created
-	New   string    `json:"new"`  // 40 zeros when deleted
+	Seq   int64     `json:"seq,omitempty"` // position in branch history, once recorded
+	Repo  string    `json:"repo"`          // "components/libwire"
+	Ref   string    `json:"ref"`           // "refs/heads/main"
+	Old   string    `json:"old"`           // 40 zeros when created
+	New   string    `json:"new"`           // 40 zeros when deleted
 	Actor string    `json:"actor"`
 	Time  time.Time `json:"time"`
 }

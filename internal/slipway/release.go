@@ -19,3 +19,15 @@ type Release struct {
 
 // Row implements [Record]; the key is the commit.
 func (r Release) Row() Row { return Row{ID: r.ID, Product: r.Product, Key: r.Commit} }
+
+// ReleaseRequest asks for a release. Asking again for the same entry returns the same release.
+type ReleaseRequest struct {
+	Product   string              `json:"product"`
+	Repo      string              `json:"repo"`      // the integration repository
+	Base      string              `json:"base"`      // the commit of its main that the candidate was tested on
+	Entry     string              `json:"entry"`     // "entry/3"
+	Candidate string              `json:"candidate"` // "candidate/ab12..."
+	Title     string              `json:"title"`     // of the entry, for the commit's subject
+	Manifests map[string]Manifest `json:"manifests"` // by configuration
+	Moved     []Pin               `json:"moved"`
+}

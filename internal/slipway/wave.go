@@ -43,6 +43,7 @@ type ComponentBuild struct {
 	Build    string          `json:"build,omitempty"`    // id of the build that made or makes it
 	Artifact string          `json:"artifact,omitempty"` // the output tree's digest, once built
 	Reused   bool            `json:"reused,omitempty"`   // the key was built before
+	Outcome  Outcome         `json:"outcome,omitempty"`  // once built or failed: Pass; Fail and Timeout blame it, Infra and Cancelled do not
 	Tests    []ComponentTest `json:"tests,omitempty"`
 }
 

@@ -43,21 +43,9 @@ type Repository interface {
 	Subjects(ctx context.Context, repo, path, after, upTo string) ([]string, error)
 }
 
-// Request asks for a release. Asking again for the same entry returns the same release.
-type Request struct {
-	Product   string                      `json:"product"`
-	Repo      string                      `json:"repo"`      // the integration repository
-	Base      string                      `json:"base"`      // the commit of its main that the candidate was tested on
-	Entry     string                      `json:"entry"`     // "entry/3"
-	Candidate string                      `json:"candidate"` // "candidate/ab12..."
-	Title     string                      `json:"title"`     // of the entry, for the commit's subject
-	Manifests map[string]slipway.Manifest `json:"manifests"` // by configuration
-	Moved     []slipway.Pin               `json:"moved"`
-}
-
 // Cut is a release under way.
 type Cut struct {
-	Request
+	slipway.ReleaseRequest
 	Tag      string    `json:"tag"`
 	Previous string    `json:"previous,omitempty"` // id of the release before
 	Notes    string    `json:"notes"`
@@ -83,7 +71,7 @@ const Actor = "slipway-release"
 func ManifestPath(configuration string) string { return "manifests/" + configuration + ".yaml" }
 
 // Cut makes the release, or returns a Conflict when main is no longer at the request's base.
-func (s *Service) Cut(ctx context.Context, req Request) (slipway.Release, error) {
+func (s *Service) Cut(ctx context.Context, req slipway.ReleaseRequest) (slipway.Release, error) {
 	notes, err := s.notes(ctx, req)
 	if err != nil {
 		return slipway.Release{}, err
@@ -103,13 +91,13 @@ func (s *Service) Cut(ctx context.Context, req Request) (slipway.Release, error)
 }
 
 // reserve writes down what the release will be, or returns what was written down before.
-func (s *Service) reserve(ctx context.Context, req Request, notes string) (cut Cut, err error) {
+func (s *Service) reserve(ctx context.Context, req slipway.ReleaseRequest, notes string) (cut Cut, err error) {
 	err = s.store.Update(ctx, func(tx Tx) error {
 		cut, err = tx.Cuts().Get(ctx, req.Entry)
 		if err == nil || !slipway.Is(err, slipway.NotFound) {
 			return err
 		}
-		cut = Cut{Request: req, Notes: notes, Time: tx.Now().Truncate(time.Second)}
+		cut = Cut{ReleaseRequest: req, Notes: notes, Time: tx.Now().Truncate(time.Second)}
 		last, err := tx.Releases().Find(ctx, slipway.Query{Product: req.Product, Newest: true, Limit: 1})
 		if err != nil {
 			return err
@@ -191,7 +179,7 @@ func (s *Service) record(ctx context.Context, cut Cut, commit string) (slipway.R
 }
 
 // notes writes what is new in the moved components, as Markdown.
-func (s *Service) notes(ctx context.Context, req Request) (string, error) {
+func (s *Service) notes(ctx context.Context, req slipway.ReleaseRequest) (string, error) {
 	var b strings.Builder
 	before, err := s.manifestsOf(ctx, req.Product)
 	if err != nil {

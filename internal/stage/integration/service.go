@@ -1,0 +1,268 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"slipway.dev/slipway/internal/platform/jobs"
+	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/integration/plan"
+)
+
+// Deps are the parts of Slipway that the queue relies on.
+type Deps struct {
+	Source   Source
+	Catalog  Catalog
+	Changes  Changes
+	Builder  Builder
+	Lab      Lab
+	Gate     Gate
+	Releaser Releaser
+}
+
+// Service is the integration queue.
+type Service struct {
+	store    slipway.Store[Tx]
+	source   Source
+	catalog  Catalog
+	changes  Changes
+	builder  Builder
+	lab      Lab
+	gate     Gate
+	releaser Releaser
+}
+
+// New makes the service.
+func New(st slipway.Store[Tx], d Deps) *Service {
+	return &Service{st, d.Source, d.Catalog, d.Changes, d.Builder, d.Lab, d.Gate, d.Releaser}
+}
+
+// The kinds of jobs of this stage; the key is a product.
+const (
+	kindCollect = "integration.collect"
+	kindAdvance = "integration.advance"
+)
+
+// Handlers are the stage's reconcilers.
+func (s *Service) Handlers() []jobs.Handler {
+	return []jobs.Handler{
+		{Kind: kindCollect, Slots: 4, Do: s.collect},
+		{Kind: kindAdvance, Slots: 4, Do: s.advance},
+	}
+}
+
+// Routes say which events move the queue on.
+func Routes() []jobs.Route {
+	var routes []jobs.Route
+	for _, t := range []slipway.EventType{slipway.ComponentSeen, slipway.ProductLoaded} {
+		routes = append(routes, jobs.Route{On: t, Kind: kindCollect, Key: jobs.Product})
+	}
+	for _, t := range []slipway.EventType{
+		slipway.EntryQueued, slipway.EntryLanded, slipway.EntryRejected, slipway.EntryDequeued, slipway.QueueResumed,
+		slipway.WaveFinished, slipway.BuildFinished, slipway.ExperimentStarted, slipway.ExperimentFinished,
+		slipway.WaiverGranted, slipway.WaiverRevoked, slipway.ProductLoaded,
+	} {
+		routes = append(routes, jobs.Route{On: t, Kind: kindAdvance, Key: jobs.Product})
+	}
+	return routes
+}
+
+// Entries lists entries, oldest first unless the query says otherwise; its states are phases.
+func (s *Service) Entries(ctx context.Context, q slipway.Query) (found []Entry, err error) {
+	err = s.store.View(ctx, func(tx Tx) error { found, err = tx.Entries().Find(ctx, q); return err })
+	return found, err
+}
+
+// Entry returns one entry.
+func (s *Service) Entry(ctx context.Context, number int64) (e Entry, err error) {
+	err = s.store.View(ctx, func(tx Tx) error {
+		e, err = tx.Entries().Get(ctx, strconv.FormatInt(number, 10))
+		return err
+	})
+	return e, err
+}
+
+// Queue returns what a product's queue remembers beside its entries.
+func (s *Service) Queue(ctx context.Context, product string) (q Queue, err error) {
+	err = s.store.View(ctx, func(tx Tx) error { q, err = queueOf(ctx, tx, product); return err })
+	return q, err
+}
+
+// Candidate returns one candidate.
+func (s *Service) Candidate(ctx context.Context, id string) (c Candidate, err error) {
+	err = s.store.View(ctx, func(tx Tx) error { c, err = tx.Candidates().Get(ctx, id); return err })
+	return c, err
+}
+
+// Decision says how the candidate of an entry stands at its gate now.
+func (s *Service) Decision(ctx context.Context, number int64) (slipway.Decision, error) {
+	e, err := s.Entry(ctx, number)
+	if err != nil {
+		return slipway.Decision{}, err
+	}
+	if e.Candidate == "" {
+		return slipway.Decision{}, slipway.Errorf(slipway.Conflict, "entry %d has no candidate yet: %s", number, e.Reason)
+	}
+	c, err := s.Candidate(ctx, e.Candidate)
+	if err != nil {
+		return slipway.Decision{}, err
+	}
+	w, err := s.builder.StartWave(ctx, c.wave(e.Attempt))
+	if err != nil {
+		return slipway.Decision{}, err
+	}
+	return s.gate.Decide(ctx, e.Product, slipway.Ref("candidate", c.ID), c.required(w))
+}
+
+// Move names a component and where to move it: a commit, tag or branch of its repository.
+type Move struct {
+	Component string `json:"component"`
+	To        string `json:"to"`
+}
+
+// Add asks for pins to be moved, all or nothing.
+func (s *Service) Add(ctx context.Context, product, title, author string, moves []Move) (Entry, error) {
+	p, _, err := s.catalog.Product(ctx, product)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(moves) == 0 {
+		return Entry{}, slipway.Errorf(slipway.Invalid, "nothing to move").Try("name at least one component, as COMPONENT@COMMIT")
+	}
+	e := Entry{Title: title, Author: author}
+	var names []string
+	for _, m := range moves {
+		ref, ok := p.Components[m.Component]
+		if !ok {
+			return Entry{}, slipway.Errorf(slipway.Invalid, "product %s has no component %q", product, m.Component).
+				Try("it has " + strings.Join(sorted(p.Components), ", "))
+		}
+		commit, err := s.source.Resolve(ctx, ref.Repo, m.To)
+		if err != nil {
+			return Entry{}, err
+		}
+		pin, err := s.catalog.PinAt(ctx, m.Component, ref, commit)
+		if err != nil {
+			return Entry{}, err
+		}
+		e.Pins = append(e.Pins, pin)
+		names = append(names, m.Component+" "+pin.Version)
+	}
+	if e.Title == "" {
+		e.Title = "move " + strings.Join(names, ", ")
+	}
+	err = s.store.Update(ctx, func(tx Tx) error { e, err = add(ctx, tx, product, e); return err })
+	return e, err
+}
+
+// Dequeue takes an entry out of the queue. What runs for it is cancelled.
+func (s *Service) Dequeue(ctx context.Context, number int64, actor, reason string) error {
+	e, err := s.change(ctx, number, func(tx Tx, e *Entry) error {
+		if !e.Phase.Open() {
+			return slipway.Errorf(slipway.Conflict, "entry %d is %s already", number, e.Phase)
+		}
+		if e.Phase == plan.Landing {
+			return slipway.Errorf(slipway.Conflict, "entry %d is landing; too late to take it out", number)
+		}
+		e.enter(plan.Dequeued, fmt.Sprintf("taken out by %s: %s", actor, reason), tx.Now())
+		ev := event(slipway.EntryDequeued, *e, e.Reason)
+		ev.Actor = actor
+		return tx.Emit(ctx, ev)
+	})
+	if err != nil {
+		return err
+	}
+	return s.cancel(ctx, e, e.Reason)
+}
+
+// Requeue puts an entry that was rejected or dequeued back, behind those that wait.
+func (s *Service) Requeue(ctx context.Context, number int64, actor string) (Entry, error) {
+	var again Entry
+	err := s.store.Update(ctx, func(tx Tx) error {
+		e, err := tx.Entries().Get(ctx, strconv.FormatInt(number, 10))
+		if err != nil {
+			return err
+		}
+		if e.Phase != plan.Rejected && e.Phase != plan.Dequeued {
+			return slipway.Errorf(slipway.Conflict, "entry %d is %s; only what was rejected or dequeued can be requeued", number, e.Phase)
+		}
+		again, err = add(ctx, tx, e.Product, Entry{Title: e.Title, Author: actor, Changes: e.Changes, Pins: e.Pins, Priority: e.Priority})
+		return err
+	})
+	return again, err
+}
+
+// Promote gives an entry another priority, higher first. What runs already is not disturbed.
+func (s *Service) Promote(ctx context.Context, number int64, actor string, priority int) error {
+	_, err := s.change(ctx, number, func(tx Tx, e *Entry) error {
+		if !e.Phase.Open() {
+			return slipway.Errorf(slipway.Conflict, "entry %d is %s already", number, e.Phase)
+		}
+		e.Priority = priority
+		ev := event(slipway.EntryQueued, *e, fmt.Sprintf("priority %d by %s", priority, actor))
+		ev.Actor = actor
+		return tx.Emit(ctx, ev)
+	})
+	return err
+}
+
+// Freeze keeps new entries from starting, until Resume. What has started goes on.
+func (s *Service) Freeze(ctx context.Context, product, actor, reason string) error {
+	if strings.TrimSpace(reason) == "" {
+		return slipway.Errorf(slipway.Invalid, "freezing a queue needs a reason").Try("everybody who waits will read it")
+	}
+	return s.setFrozen(ctx, product, actor, reason, slipway.QueueFrozen)
+}
+
+// Resume ends a freeze.
+func (s *Service) Resume(ctx context.Context, product, actor string) error {
+	return s.setFrozen(ctx, product, actor, "", slipway.QueueResumed)
+}
+
+func (s *Service) setFrozen(ctx context.Context, product, actor, reason string, t slipway.EventType) error {
+	if _, _, err := s.catalog.Product(ctx, product); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx Tx) error {
+		q, err := queueOf(ctx, tx, product)
+		if err != nil || q.Frozen == reason {
+			return err
+		}
+		q.Frozen, q.FrozenBy = reason, actor
+		if err := tx.Queues().Put(ctx, q); err != nil {
+			return err
+		}
+		return tx.Emit(ctx, slipway.Event{Type: t, Subject: slipway.Ref("product", product), Product: product, Actor: actor, Reason: reason})
+	})
+}
+
+// change loads an entry, lets f change it and writes it back.
+func (s *Service) change(ctx context.Context, number int64, f func(tx Tx, e *Entry) error) (e Entry, err error) {
+	err = s.store.Update(ctx, func(tx Tx) error {
+		if e, err = tx.Entries().Get(ctx, strconv.FormatInt(number, 10)); err != nil {
+			return err
+		}
+		if err := f(tx, &e); err != nil {
+			return err
+		}
+		return tx.Entries().Put(ctx, e)
+	})
+	return e, err
+}
+
+// cancel stops what runs for an entry that no longer wants it.
+func (s *Service) cancel(ctx context.Context, e Entry, reason string) error {
+	if e.Wave != "" {
+		if err := s.builder.CancelWave(ctx, e.Wave, reason); err != nil && !slipway.Is(err, slipway.NotFound) && !slipway.Is(err, slipway.Conflict) {
+			return err
+		}
+	}
+	for _, run := range e.Experiments {
+		if err := s.lab.Cancel(ctx, run.ID, reason); err != nil && !slipway.Is(err, slipway.NotFound) && !slipway.Is(err, slipway.Conflict) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package integration
+
+import (
+	"context"
+
+	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/spec"
+)
+
+// Tx is what the stage needs inside one transaction.
+type Tx interface {
+	slipway.Ledger
+	Entries() slipway.Table[Entry]
+	Queues() slipway.Table[Queue]
+	Candidates() slipway.Table[Candidate]
+}
+
+// Source answers from the repositories.
+type Source interface {
+	Resolve(ctx context.Context, repo, rev string) (commit string, err error)
+	File(ctx context.Context, repo, commit, path string) ([]byte, error)
+	// Updates returns the moves of a ref after a position in branch history, oldest first.
+	Updates(ctx context.Context, repo, ref string, after int64) ([]slipway.RefUpdate, error)
+	IsAncestor(ctx context.Context, repo, ancestor, commit string) (bool, error)
+}
+
+// Catalog knows what exists.
+type Catalog interface {
+	// Product returns the product file in force and the commit it was read at.
+	Product(ctx context.Context, name string) (spec.Product, string, error)
+	// PinAt returns the pin of a component when its repository is at commit: the version, and in a monorepo the last
+	// commit that touched its path. NotFound when the component is not there at that commit.
+	PinAt(ctx context.Context, name string, ref spec.ComponentRef, commit string) (slipway.Pin, error)
+	// Recipe reads a component's file at its pin.
+	Recipe(ctx context.Context, pin slipway.Pin) (spec.Component, error)
+}
+
+// Changes tells which change a landed commit came from.
+type Changes interface {
+	Landed(ctx context.Context, repo, commit string) (Change, bool, error)
+}
+
+// Change is what an entry shows of the change that it brings.
+type Change struct {
+	Ref, Title, Author string
+}
+
+// Builder builds and unit-tests candidates.
+type Builder interface {
+	StartWave(ctx context.Context, req slipway.WaveRequest) (slipway.WaveStatus, error)
+	CancelWave(ctx context.Context, id, reason string) error
+}
+
+// Lab runs experiments on nodes.
+type Lab interface {
+	Run(ctx context.Context, req slipway.ExperimentRequest) (slipway.ExperimentStatus, error)
+	Cancel(ctx context.Context, id, reason string) error
+}
+
+// Gate keeps results and decides.
+type Gate interface {
+	Record(ctx context.Context, r slipway.Result) error
+	Decide(ctx context.Context, product, subject string, required []slipway.Requirement) (slipway.Decision, error)
+}
+
+// Releaser lands candidates.
+type Releaser interface {
+	Cut(ctx context.Context, req slipway.ReleaseRequest) (slipway.Release, error)
+}

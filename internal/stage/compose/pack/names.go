@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"slices"
 	"strings"
 
 	"slipway.dev/slipway/internal/slipway"
@@ -67,16 +68,24 @@ func Dependency(format, depends string) (string, error) {
 		return name, nil
 	}
 	op, version := fields[1], Upstream(fields[2])
-	switch op {
-	case "=", ">=", "<=", ">", "<":
-	default:
+	if !slices.Contains([]string{"=", ">=", "<=", ">", "<"}, op) {
 		return "", bad
 	}
-	if format == DEB {
-		if op == ">" || op == "<" { // deb-control(5): strictly later and earlier are doubled
-			op += op
-		}
-		return name + " (" + op + " " + version + ")", nil
+	if format != DEB {
+		return name + " " + op + " " + version, nil
 	}
-	return name + " " + op + " " + version, nil
+	// A component knows no release numbers: "= 1.4" means 1.4 in whatever release. rpm compares so by itself, dpkg
+	// counts 1.4-1 as later than 1.4. What "+~" ends sorts after all releases of a version and before anything later.
+	past := version + "+~"
+	switch op {
+	case "=":
+		return name + " (>= " + version + "), " + name + " (<< " + past + ")", nil
+	case ">":
+		return name + " (>= " + past + ")", nil
+	case "<=":
+		return name + " (<< " + past + ")", nil
+	case "<":
+		return name + " (<< " + version + ")", nil
+	}
+	return name + " (>= " + version + ")", nil
 }

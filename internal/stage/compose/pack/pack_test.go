@@ -214,7 +214,10 @@ func TestUpstreamSortsLikeSemver(t *testing.T) {
 func TestDependencyNames(t *testing.T) {
 	for _, c := range []struct{ in, rpm, deb string }{
 		{"libwire", "libwire", "libwire"},
-		{"My_Lib > 1.0-rc.1", "My_Lib > 1.0~rc.1", "my-lib (>> 1.0~rc.1)"},
+		{"My_Lib > 1.0-rc.1", "My_Lib > 1.0~rc.1", "my-lib (>= 1.0~rc.1+~)"},
+		{"wire = 1.4", "wire = 1.4", "wire (>= 1.4), wire (<< 1.4+~)"},
+		{"wire < 1.4", "wire < 1.4", "wire (<< 1.4)"},
+		{"wire <= 1.4", "wire <= 1.4", "wire (<< 1.4+~)"},
 		{"libc", "glibc", "libc6"},
 		{"wire-devel", "wire-devel", "wire-dev"},
 		{"wire-dev", "wire-devel", "wire-dev"},

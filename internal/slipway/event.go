@@ -97,11 +97,10 @@ const (
 
 // RefUpdate is one move of one ref, the unit of branch history.
 type RefUpdate struct {
-	Seq   int64     `json:"seq,omitempty"` // position in branch history, once recorded
-	Repo  string    `json:"repo"`          // "components/libwire"
-	Ref   string    `json:"ref"`           // "refs/heads/main"
-	Old   string    `json:"old"`           // 40 zeros when created
-	New   string    `json:"new"`           // 40 zeros when deleted
+	Repo  string    `json:"repo"` // "components/libwire"
+	Ref   string    `json:"ref"`  // "refs/heads/main"
+	Old   string    `json:"old"`  // 40 zeros when created
+	New   string    `json:"new"`  // 40 zeros when deleted
 	Actor string    `json:"actor"`
 	Time  time.Time `json:"time"`
 }

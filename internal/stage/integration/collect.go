@@ -183,7 +183,7 @@ func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, c
 }
 
 // describe says what a move of a branch brings, for people.
-func (s *Service) describe(ctx context.Context, u slipway.RefUpdate, pin slipway.Pin) (Entry, error) {
+func (s *Service) describe(ctx context.Context, u Update, pin slipway.Pin) (Entry, error) {
 	c, ok, err := s.changes.Landed(ctx, u.Repo, u.New)
 	if err != nil {
 		return Entry{}, err

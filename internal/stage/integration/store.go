@@ -20,8 +20,14 @@ type Source interface {
 	Resolve(ctx context.Context, repo, rev string) (commit string, err error)
 	File(ctx context.Context, repo, commit, path string) ([]byte, error)
 	// Updates returns the moves of a ref after a position in branch history, oldest first.
-	Updates(ctx context.Context, repo, ref string, after int64) ([]slipway.RefUpdate, error)
+	Updates(ctx context.Context, repo, ref string, after int64) ([]Update, error)
 	IsAncestor(ctx context.Context, repo, ancestor, commit string) (bool, error)
+}
+
+// Update is one move of a ref, with its position in branch history.
+type Update struct {
+	Seq int64
+	slipway.RefUpdate
 }
 
 // Catalog knows what exists.

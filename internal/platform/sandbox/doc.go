@@ -1,0 +1,16 @@
+// Package sandbox runs one command in a bubblewrap sandbox and says how it ended.
+//
+// What the command sees is built from nothing: /usr of the host (read-only, and with it /bin, /lib, /lib64, /sbin),
+// /etc with two made-up files (passwd, group) and the host's alternatives links, a fresh /proc, /dev and /tmp, and the
+// mounts that the [Spec] names. There is no network but its own loopback, no process, user or host name of the host, no
+// capability, no way to make user namespaces, and no variable of the caller's environment.
+//
+// It never runs as root. When this process is root, the sandbox belongs to an unprivileged user id that no account
+// has; a short script, alone in its own mount namespace, first binds the mounts to a place where that user can reach
+// them, so the data folder itself may be closed to everybody but root. When this process is an ordinary user, the
+// sandbox is that user's.
+//
+// A run ends in one of five ways ([Status]); an error means that the sandbox itself could not run, which says nothing
+// about the command. However it ends, when [Runner.Run] returns every process of it is gone: they share a process
+// namespace whose first process dies with bubblewrap, which dies with this process, also by SIGKILL.
+package sandbox

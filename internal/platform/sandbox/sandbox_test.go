@@ -1,0 +1,366 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/slipway"
+)
+
+// asUser, when set, says that this process is the test binary started again as an ordinary user.
+const asUser = "SLIPWAY_SANDBOX_TEST_DIR"
+
+// suite is the contract. It runs once as who we are, and once more as an ordinary user when we are root.
+var suite = []struct {
+	name string
+	test func(t *testing.T, r *Runner)
+}{
+	{"check", func(t *testing.T, r *Runner) {
+		if err := r.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	{"exit code", func(t *testing.T, r *Runner) {
+		if exit, _ := sh(t, r, "exit 7", Limits{}); exit.Status != Exited || exit.Code != 7 {
+			t.Fatalf("%+v", exit)
+		}
+		if exit, _ := sh(t, r, "kill -9 $$", Limits{}); exit.Status != Exited || exit.Code != 128+9 {
+			t.Fatalf("%+v", exit)
+		}
+	}},
+	{"a missing command is the command's fault", func(t *testing.T, r *Runner) {
+		exit, err := r.Run(t.Context(), Spec{Argv: []string{"/nonexistent"}, Dir: "/"})
+		if err != nil || exit.Status != Exited || exit.Code == 0 {
+			t.Fatalf("%+v %v", exit, err)
+		}
+	}},
+	{"a missing mount is the sandbox's fault", func(t *testing.T, r *Runner) {
+		_, err := r.Run(t.Context(), Spec{Argv: []string{"true"}, Dir: "/", Mounts: []Mount{{Source: "/nonexistent", Target: "/build/x"}}})
+		if !slipway.Is(err, slipway.Unavailable) || !strings.Contains(err.Error(), "nonexistent") {
+			t.Fatalf("%v", err)
+		}
+	}},
+	{"clean environment", func(t *testing.T, r *Runner) {
+		t.Setenv("SECRET", "x")
+		_, log := sh(t, r, "env | grep -v ^PWD= | sort; id -u; hostname; cat /etc/passwd; ls /etc", Limits{})
+		want := "A=b c\nPATH=/usr/bin:/bin\n1000\nslipway\nbuild:x:1000:1000:build:/tmp/home:/bin/sh\n"
+		if !strings.HasPrefix(log, want) {
+			t.Fatalf("got\n%s\nwant\n%s", log, want)
+		}
+		if rest := strings.Fields(strings.TrimPrefix(log, want)); strings.Join(rest, " ") != "alternatives group passwd" {
+			t.Fatalf("/etc holds %q", rest)
+		}
+	}},
+	{"no network", func(t *testing.T, r *Runner) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		exit, log := sh(t, r, `ls /sys/class/net 2>/dev/null; awk 'NR>2{print $1}' /proc/net/dev
+if perl -MIO::Socket::INET -e 'exit(IO::Socket::INET->new(PeerAddr=>"127.0.0.1:`+port+`",Timeout=>2)?0:1)'; then exit 9; fi`, Limits{})
+		if exit.Code != 0 || strings.TrimSpace(log) != "lo:" {
+			t.Fatalf("%+v\n%s", exit, log)
+		}
+	}},
+	{"sees nothing of the host", func(t *testing.T, r *Runner) {
+		_, log := sh(t, r, `ls -A / | tr '\n' ' '; echo; for d in /root /home /var /etc/shadow /tmp/* `+t.TempDir()+`; do [ "$d" = /tmp/home ] || ! [ -e "$d" ] || echo SEEN $d; done; ls /proc | grep -c '^[0-9]' `, Limits{})
+		if strings.Contains(log, "SEEN") {
+			t.Fatal(log)
+		}
+		for _, name := range strings.Fields(strings.Split(log, "\n")[0]) {
+			if !strings.Contains(" bin build dev etc lib lib32 lib64 libx32 proc sbin tmp usr ", " "+name+" ") {
+				t.Errorf("sees /%s", name)
+			}
+		}
+	}},
+	{"no privileges", func(t *testing.T, r *Runner) {
+		_, log := sh(t, r, `grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs)' /proc/self/status | awk '{print $2}' | tr '\n' ' '; unshare -U true 2>/dev/null && echo NESTED; mount -t tmpfs x /tmp 2>/dev/null && echo MOUNTED; touch /usr/x /x /build/x /etc/x 2>/dev/null && echo WROTE; true`, Limits{})
+		if strings.TrimSpace(log) != "0000000000000000 0000000000000000 0000000000000000 1" {
+			t.Fatal(log)
+		}
+	}},
+	{"inputs are read-only, outputs writable", func(t *testing.T, r *Runner) {
+		in, out := t.TempDir(), t.TempDir()
+		if err := os.WriteFile(filepath.Join(in, "f"), []byte("in"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(in, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		exit, err := r.Run(t.Context(), Spec{
+			Argv:   []string{"sh", "-c", "cat /build/in/f > /build/out/g; (echo x > /build/in/f) 2>/dev/null && echo WROTE; (rm /build/in/f) 2>/dev/null && echo REMOVED; true"},
+			Env:    map[string]string{"PATH": "/usr/bin:/bin"},
+			Dir:    "/build/out",
+			Mounts: []Mount{{Source: in, Target: "/build/in"}, {Source: out, Target: "/build/out", Writable: true}},
+			Log:    &log,
+		})
+		if err != nil || exit.Code != 0 || log.String() != "" {
+			t.Fatalf("%+v %v %s", exit, err, &log)
+		}
+		if got, err := os.ReadFile(filepath.Join(out, "g")); err != nil || string(got) != "in" {
+			t.Fatalf("%q %v", got, err)
+		}
+	}},
+	{"timeout ends grandchildren", func(t *testing.T, r *Runner) {
+		alive := newAlive(t)
+		exit, err := r.Run(t.Context(), Spec{
+			Argv:   []string{"sh", "-c", alive.script + "; setsid sh -c 'exec sleep 1000' & trap '' TERM; wait; sleep 1000"},
+			Env:    map[string]string{"PATH": "/usr/bin:/bin"},
+			Dir:    "/",
+			Mounts: alive.mounts,
+			Limits: Limits{Wall: time.Second},
+		})
+		if err != nil || exit.Status != TimedOut {
+			t.Fatalf("%+v %v", exit, err)
+		}
+		alive.gone(t)
+	}},
+	{"a background process does not outlive the command", func(t *testing.T, r *Runner) {
+		alive := newAlive(t)
+		exit, err := r.Run(t.Context(), Spec{
+			Argv:   []string{"sh", "-c", alive.script + "; exit 0"},
+			Env:    map[string]string{"PATH": "/usr/bin:/bin"},
+			Dir:    "/",
+			Mounts: alive.mounts,
+		})
+		if err != nil || exit.Status != Exited || exit.Code != 0 {
+			t.Fatalf("%+v %v", exit, err)
+		}
+		alive.gone(t)
+	}},
+	{"cancel", func(t *testing.T, r *Runner) {
+		ctx, cancel := context.WithCancel(t.Context())
+		exit, err := r.Run(ctx, Spec{Argv: []string{"sh", "-c", "echo started; sleep 1000"}, Env: map[string]string{"PATH": "/usr/bin"}, Dir: "/",
+			Log: writerFunc(func(p []byte) { cancel() })})
+		if err != nil || exit.Status != Cancelled {
+			t.Fatalf("%+v %v", exit, err)
+		}
+	}},
+	{"log limit", func(t *testing.T, r *Runner) {
+		exit, log := sh(t, r, "yes | head -c 100000000; sleep 1000", Limits{LogBytes: 10000})
+		if exit.Status != LogTooLarge || len(log) != 10000 {
+			t.Fatalf("%+v, %d bytes", exit, len(log))
+		}
+	}},
+	{"output limit", func(t *testing.T, r *Runner) {
+		out := t.TempDir()
+		exit, err := r.Run(t.Context(), Spec{
+			Argv:   []string{"sh", "-c", "i=0; while [ $i -lt 8 ]; do head -c 900000 /dev/zero > /build/out/$i; i=$((i+1)); done; sleep 1000"},
+			Env:    map[string]string{"PATH": "/usr/bin:/bin"},
+			Dir:    "/",
+			Mounts: []Mount{{Source: out, Target: "/build/out", Writable: true}},
+			Limits: Limits{OutputBytes: 1 << 20},
+		})
+		if err != nil || exit.Status != OutputTooLarge {
+			t.Fatalf("%+v %v", exit, err)
+		}
+		if exit, log := sh(t, r, "head -c 3000000 /dev/zero > /tmp/f; echo $?", Limits{OutputBytes: 1 << 20}); !strings.Contains(log, "153") {
+			t.Fatalf("%+v %s", exit, log)
+		}
+	}},
+	{"fork bomb", func(t *testing.T, r *Runner) {
+		exit, log := sh(t, r, `n=0; while [ $n -lt 200 ]; do sleep 100 & n=$((n+1)); done`, Limits{Processes: 50})
+		if exit.Status != Exited || exit.Code == 0 || !strings.Contains(log, "fork") {
+			t.Fatalf("%+v %s", exit, log)
+		}
+	}},
+	{"memory limit", func(t *testing.T, r *Runner) {
+		if exit, log := sh(t, r, `perl -e '$x = "a" x (200 << 20); print "GOT IT"'`, Limits{Memory: 100 << 20}); exit.Code == 0 || strings.Contains(log, "GOT IT") {
+			t.Fatalf("%+v %s", exit, log)
+		}
+	}},
+	{"temp limit", func(t *testing.T, r *Runner) {
+		if exit, log := sh(t, r, `head -c 3000000 /dev/zero > /tmp/f`, Limits{TempBytes: 1 << 20}); exit.Code == 0 || !strings.Contains(log, "No space") {
+			t.Fatalf("%+v %s", exit, log)
+		}
+	}},
+}
+
+func TestSandbox(t *testing.T) {
+	dir := os.Getenv(asUser)
+	if dir == "" {
+		dir = t.TempDir()
+		// Nobody but its owner may enter the data folder.
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := New(filepath.Join(dir, "sandbox"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range suite {
+		t.Run(c.name, func(t *testing.T) { c.test(t, r) })
+	}
+}
+
+// TestSandboxAsUser runs TestSandbox again in a process that is no root.
+func TestSandboxAsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // TestSandbox did it
+	}
+	const uid = 65534
+	dir, err := os.MkdirTemp("", "sandbox-user-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "sandbox.test")
+	if err := os.WriteFile(bin, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), bin, "-test.run=^TestSandbox$", "-test.v")
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "HOME=" + dir, asUser + "=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !bytes.Contains(out, []byte("PASS: TestSandbox/fork_bomb")) {
+		t.Fatalf("the suite did not run:\n%s", out)
+	}
+}
+
+// TestDiesWithParent kills a process that runs a sandbox, and sees the sandbox go too.
+func TestDiesWithParent(t *testing.T) {
+	if dir := os.Getenv("SLIPWAY_SANDBOX_TEST_FIFO"); dir != "" {
+		r, err := New(filepath.Join(dir, "sandbox"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		script, mounts := aliveIn(dir)
+		_, err = r.Run(t.Context(), Spec{Argv: []string{"sh", "-c", script + "; wait"}, Env: map[string]string{"PATH": "/usr/bin:/bin"}, Dir: "/", Mounts: mounts})
+		t.Fatal("ended:", err)
+	}
+	alive := newAlive(t)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestDiesWithParent$")
+	cmd.Env = append(os.Environ(), "SLIPWAY_SANDBOX_TEST_FIFO="+filepath.Dir(alive.mounts[0].Source))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	alive.started(t)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	alive.gone(t)
+}
+
+// alive watches a background process inside the sandbox by a FIFO that it holds open for writing.
+type alive struct {
+	script string
+	mounts []Mount
+	fifo   *os.File
+}
+
+func aliveIn(dir string) (string, []Mount) {
+	return "sh -c 'exec sleep 1000' > /build/alive/fifo 2>&1 < /dev/null & while ! [ -e /proc/$! ]; do :; done; echo up > /build/alive/fifo",
+		[]Mount{{Source: filepath.Join(dir, "alive"), Target: "/build/alive", Writable: true}}
+}
+
+func newAlive(t *testing.T) *alive {
+	dir := t.TempDir()
+	script, mounts := aliveIn(dir)
+	if err := os.Mkdir(filepath.Join(dir, "alive"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "alive", "fifo")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return &alive{script, mounts, f}
+}
+
+// started waits until the process inside has begun.
+func (a *alive) started(t *testing.T) {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(a.fifo.Fd()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(fds, 30_000); n != 1 || err != nil {
+		t.Fatalf("nothing started: %d %v", n, err)
+	}
+}
+
+// gone fails unless the process inside started and everybody who held the FIFO is gone within a moment.
+func (a *alive) gone(t *testing.T) {
+	t.Helper()
+	fd := int(a.fifo.Fd())
+	if err := unix.SetNonblock(fd, false); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan []byte, 1)
+	go func() {
+		all, _ := io.ReadAll(a.fifo)
+		done <- all
+	}()
+	select {
+	case all := <-done:
+		if !bytes.Contains(all, []byte("up")) {
+			t.Fatalf("it never started: %q", all)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("a process outlived its sandbox")
+	}
+}
+
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+// sh runs a script in an otherwise empty sandbox and returns how it ended and what it said.
+func sh(t *testing.T, r *Runner, script string, limits Limits) (Exit, string) {
+	t.Helper()
+	var log bytes.Buffer
+	if limits.Wall == 0 {
+		limits.Wall = time.Minute
+	}
+	exit, err := r.Run(t.Context(), Spec{
+		Argv:   []string{"sh", "-c", script},
+		Env:    map[string]string{"PATH": "/usr/bin:/bin", "A": "b c"},
+		Dir:    "/",
+		Limits: limits,
+		Log:    &log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exit, log.String()
+}
+
+func BenchmarkRun(b *testing.B) {
+	r, err := New(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if exit, err := r.Run(b.Context(), Spec{Argv: []string{"true"}, Dir: "/"}); err != nil || exit.Code != 0 {
+			b.Fatal(exit, err)
+		}
+	}
+}

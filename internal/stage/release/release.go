@@ -37,8 +37,8 @@ type Repository interface {
 	Tag(ctx context.Context, repo, name, commit, message string, at time.Time) (id string, err error)
 	// Move moves the refs all together, each from its old value, or returns a Conflict and moves none.
 	Move(ctx context.Context, actor, reason string, moves ...slipway.RefUpdate) error
-	// Resolve returns the commit or object that a ref points at, or NotFound.
-	Resolve(ctx context.Context, repo, ref string) (string, error)
+	// Object returns the id of what a full ref name points at, or NotFound.
+	Object(ctx context.Context, repo, ref string) (string, error)
 	// Subjects returns one line for each commit of a component after one and up to another, newest first.
 	Subjects(ctx context.Context, repo, path, after, upTo string) ([]string, error)
 }
@@ -142,7 +142,7 @@ func (s *Service) move(ctx context.Context, cut Cut) (commit string, err error) 
 		return "", fmt.Errorf("make the tag: %w", err)
 	}
 	tagRef := "refs/tags/" + cut.Tag
-	switch there, err := s.repo.Resolve(ctx, cut.Repo, tagRef); {
+	switch there, err := s.repo.Object(ctx, cut.Repo, tagRef); {
 	case err == nil && there == tag: // moved before a crash
 		return commit, nil
 	case err == nil:

@@ -16,6 +16,9 @@ import (
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/gating"
+	"slipway.dev/slipway/internal/stage/integration"
+	"slipway.dev/slipway/internal/stage/release"
 )
 
 // Services is everything that the API serves. Each stage adds one field.
@@ -26,6 +29,10 @@ type Services struct {
 	Ledger Ledger
 	Jobs   Jobs
 	Health func(context.Context) lifecycle.Health // what /readyz tells
+
+	Integration *integration.Service
+	Gating      *gating.Service
+	Release     *release.Service
 
 	Metrics *prometheus.Registry // what /metrics gathers; default a fresh one
 	Log     *slog.Logger         // default slog.Default()
@@ -89,6 +96,9 @@ func New(s Services) *API {
 
 	a.users()
 	a.events()
+	a.queue()
+	a.gating()
+	a.releases()
 	return a
 }
 

@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"slipway.dev/slipway/internal/platform/auth"
+	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/integration"
+)
+
+// QueueView is a product's queue: its row and its entries.
+type QueueView struct {
+	integration.Queue
+	Entries []integration.Entry `json:"entries" doc:"Open entries, oldest first"`
+}
+
+// EntryView is an entry with its candidate and how that stands at its gate.
+type EntryView struct {
+	integration.Entry
+	Tuple    *integration.Candidate `json:"tuple,omitempty" doc:"The exact versions that are tried"`
+	Decision *slipway.Decision      `json:"decision,omitempty" doc:"How the candidate stands at its gate"`
+}
+
+type entryPath struct {
+	Number int64 `path:"number" minimum:"1"`
+}
+
+type productPath struct {
+	Product string `path:"product"`
+}
+
+// openPhases are the phases of entries that are still in the queue.
+var openPhases = []string{"queued", "building", "testing", "landing"}
+
+func (a *API) queue() {
+	register(a, op{Method: http.MethodGet, Path: "/api/v1/queues/{product}", Role: auth.Viewer, Summary: "Show a product's integration queue"},
+		func(ctx context.Context, in *productPath) (*One[QueueView], error) {
+			q, err := a.Integration.Queue(ctx, in.Product)
+			if err != nil {
+				return nil, err
+			}
+			entries, err := a.Integration.Entries(ctx, slipway.Query{Product: in.Product, States: openPhases})
+			return one(QueueView{q, entries}, err)
+		})
+	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries", Role: auth.Viewer, Summary: "List queue entries, newest first"},
+		func(ctx context.Context, in *struct {
+			Page
+			Product string `query:"product"`
+			Phase   string `query:"phase" enum:"queued,building,testing,landing,landed,rejected,dequeued" doc:"Only these"`
+		}) (*List[integration.Entry], error) {
+			q := slipway.Query{Product: in.Product, Newest: true, After: in.After, Limit: in.more()}
+			if in.Phase != "" {
+				q.States = []string{in.Phase}
+			}
+			entries, err := a.Integration.Entries(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			return list(ctx, in.Page, entries, integration.Entry.ID), nil
+		})
+	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries/{number}", Role: auth.Viewer, Summary: "Show an entry with its candidate and decision"},
+		func(ctx context.Context, in *entryPath) (*One[EntryView], error) {
+			return one(a.entryView(ctx, in.Number))
+		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/entries", Role: auth.Developer, Status: http.StatusCreated,
+		Summary: "Ask for pins to be moved, all or nothing"},
+		func(ctx context.Context, in *struct {
+			productPath
+			Body struct {
+				Title string             `json:"title,omitempty" maxLength:"200"`
+				Moves []integration.Move `json:"moves" minItems:"1"`
+			}
+		}) (*One[integration.Entry], error) {
+			return one(a.Integration.Add(ctx, in.Product, in.Body.Title, auth.Actor(ctx), in.Body.Moves))
+		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/entries/{number}/dequeue", Role: auth.Developer, Summary: "Take an entry out of the queue"},
+		func(ctx context.Context, in *struct {
+			entryPath
+			Body struct {
+				Reason string `json:"reason" minLength:"1" maxLength:"1000"`
+			}
+		}) (*None, error) {
+			return nil, a.Integration.Dequeue(ctx, in.Number, auth.Actor(ctx), in.Body.Reason)
+		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/entries/{number}/requeue", Role: auth.Developer, Status: http.StatusCreated,
+		Summary: "Put a rejected or dequeued entry back", About: "It becomes a new entry, behind those that wait."},
+		func(ctx context.Context, in *entryPath) (*One[integration.Entry], error) {
+			return one(a.Integration.Requeue(ctx, in.Number, auth.Actor(ctx)))
+		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/entries/{number}/priority", Role: auth.Gatekeeper, Summary: "Give an entry another priority",
+		About: "Higher goes first. What runs already is not disturbed."},
+		func(ctx context.Context, in *struct {
+			entryPath
+			Body struct {
+				Priority int `json:"priority" minimum:"-100" maximum:"100"`
+			}
+		}) (*None, error) {
+			return nil, a.Integration.Promote(ctx, in.Number, auth.Actor(ctx), in.Body.Priority)
+		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/freeze", Role: auth.Gatekeeper, Summary: "Start no further entry"},
+		func(ctx context.Context, in *struct {
+			productPath
+			Body struct {
+				Reason string `json:"reason" minLength:"1" maxLength:"1000"`
+			}
+		}) (*None, error) {
+			return nil, a.Integration.Freeze(ctx, in.Product, auth.Actor(ctx), in.Body.Reason)
+		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/resume", Role: auth.Gatekeeper, Summary: "End a freeze"},
+		func(ctx context.Context, in *productPath) (*None, error) {
+			return nil, a.Integration.Resume(ctx, in.Product, auth.Actor(ctx))
+		})
+}
+
+func (a *API) entryView(ctx context.Context, number int64) (EntryView, error) {
+	e, err := a.Integration.Entry(ctx, number)
+	v := EntryView{Entry: e}
+	if err != nil || e.Candidate == "" {
+		return v, err
+	}
+	c, err := a.Integration.Candidate(ctx, e.Candidate)
+	if err != nil {
+		return v, err
+	}
+	d, err := a.Integration.Decision(ctx, number)
+	v.Tuple, v.Decision = &c, &d
+	return v, err
+}

@@ -1,0 +1,277 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"slipway.dev/slipway/client"
+	"slipway.dev/slipway/internal/slipway"
+)
+
+func (a *app) queueCmd() *cobra.Command {
+	return parent("queue", "Work with a product's integration queue",
+		a.queueListCmd(), a.queueShowCmd(), a.queueWhyCmd(), a.queueAddCmd(), a.queueDequeueCmd(), a.queueRequeueCmd(),
+		a.queuePromoteCmd(), a.queueFreezeCmd(), a.queueResumeCmd())
+}
+
+func (a *app) queueListCmd() *cobra.Command {
+	var phase string
+	var all bool
+	cmd := &cobra.Command{
+		Use:     "list PRODUCT",
+		Short:   "List the entries of a queue, the open ones unless asked otherwise",
+		Example: "  slipway queue list ferry\n  slipway queue list ferry --all\n  slipway queue list ferry --phase rejected -o json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			var entries []client.Entry
+			if all || phase != "" {
+				entries, err = client.All(c.Entries(cmd.Context(), args[0], phase, 0))
+			} else {
+				var q client.Queue
+				q, err = c.Queue(cmd.Context(), args[0])
+				entries = q.Entries
+				switch {
+				case q.Frozen != "":
+					a.say("frozen by %s: %s", q.FrozenBy, q.Frozen)
+				case q.Reason != "":
+					a.say("%s", q.Reason)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			return a.print(entries, func() *table {
+				t := newTable("entry", "state", "title", "moves", "reason")
+				t.empty = "the queue is empty"
+				for _, e := range entries {
+					t.add(e.Number, string(e.Phase), e.Title, moves(e), e.Reason)
+				}
+				return t
+			})
+		},
+	}
+	cmd.Flags().StringVar(&phase, "phase", "", "only queued, building, testing, landing, landed, rejected or dequeued ones")
+	cmd.Flags().BoolVar(&all, "all", false, "also those that have left the queue, newest first")
+	return cmd
+}
+
+// moves writes an entry's pins in a few words.
+func moves(e client.Entry) string {
+	var parts []string
+	for i, p := range e.Pins {
+		if i == 3 {
+			parts = append(parts, fmt.Sprintf("and %d more", len(e.Pins)-i))
+			break
+		}
+		parts = append(parts, p.Component+" "+p.Version)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (a *app) queueShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show ENTRY",
+		Short:   "Show an entry, its candidate and its checks",
+		Example: "  slipway queue show 3\n  slipway queue show 3 -o json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withEntry(args[0], func(c *client.Client, number int64) error {
+				e, err := c.Entry(cmd.Context(), number)
+				if err != nil {
+					return err
+				}
+				return a.print(e, func() *table {
+					t := fields("entry", e.Number, "product", e.Product, "title", e.Title, "by", e.Author, "state", e.Phase, "because", e.Reason,
+						"changes", strings.Join(e.Changes, ", "), "candidate", e.Candidate, "base", e.Base, "release", e.Release)
+					for _, p := range e.Pins {
+						t.add("moves", fmt.Sprintf("%s to %s (%s at %.10s)", p.Component, p.Version, p.Repo, p.Commit))
+					}
+					for _, s := range e.History {
+						t.add(string(s.Phase), s.Time.Local().Format("15:04:05")+"  "+s.Reason)
+					}
+					if e.Decision != nil {
+						t.add("gate", e.Decision.Reason)
+						for _, v := range e.Decision.Verdicts {
+							t.add("  "+string(v.State), strings.TrimSuffix(v.Requirement.String()+"  "+v.Link, "  "))
+						}
+					}
+					return t
+				})
+			})
+		},
+	}
+}
+
+func (a *app) queueWhyCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "why ENTRY",
+		Short:   "Say in one line why an entry is where it is",
+		Example: "  slipway queue why 3",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withEntry(args[0], func(c *client.Client, number int64) error {
+				e, err := c.Entry(cmd.Context(), number)
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"entry": e.Number, "phase": e.Phase, "reason": e.Reason}, func() *table {
+					return fields(fmt.Sprintf("entry %d is %s", e.Number, e.Phase), e.Reason)
+				})
+			})
+		},
+	}
+}
+
+func (a *app) queueAddCmd() *cobra.Command {
+	var title string
+	cmd := &cobra.Command{
+		Use:     "add PRODUCT COMPONENT@COMMIT...",
+		Short:   "Ask for pins to be moved together, all or nothing",
+		Example: "  slipway queue add ferry libwire@v1.3.0\n  slipway queue add ferry libwire@main relay@main --title 'new framing'",
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			var wanted []client.Move
+			for _, arg := range args[1:] {
+				component, to, ok := strings.Cut(arg, "@")
+				if !ok || component == "" || to == "" {
+					return slipway.Errorf(slipway.Invalid, "%q does not say what to move where", arg).Try("write COMPONENT@COMMIT, as in libwire@main")
+				}
+				wanted = append(wanted, client.Move{Component: component, To: to})
+			}
+			e, err := c.AddEntry(cmd.Context(), args[0], title, wanted)
+			if err != nil {
+				return err
+			}
+			return a.print(e, func() *table { return fields("entry", e.Number, "title", e.Title, "moves", moves(e)) })
+		},
+	}
+	cmd.Flags().StringVar(&title, "title", "", "what it is about")
+	return cmd
+}
+
+func (a *app) queueDequeueCmd() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:     "dequeue ENTRY",
+		Short:   "Take an entry out of the queue; what runs for it is cancelled",
+		Example: "  slipway queue dequeue 3 --reason 'superseded by change 9'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withEntry(args[0], func(c *client.Client, number int64) error {
+				if err := c.Dequeue(cmd.Context(), number, reason); err != nil {
+					return err
+				}
+				a.say("entry %d is out of the queue", number)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "no reason given", "why; everybody will read it")
+	return cmd
+}
+
+func (a *app) queueRequeueCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "requeue ENTRY",
+		Short:   "Put a rejected or dequeued entry back, as a new one",
+		Example: "  slipway queue requeue 3",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withEntry(args[0], func(c *client.Client, number int64) error {
+				e, err := c.Requeue(cmd.Context(), number)
+				if err != nil {
+					return err
+				}
+				return a.print(e, func() *table { return fields("entry", e.Number, "title", e.Title) })
+			})
+		},
+	}
+}
+
+func (a *app) queuePromoteCmd() *cobra.Command {
+	var priority int
+	cmd := &cobra.Command{
+		Use:     "promote ENTRY",
+		Short:   "Give an entry another priority; what runs already is not disturbed",
+		Example: "  slipway queue promote 7 --priority 10",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withEntry(args[0], func(c *client.Client, number int64) error {
+				if err := c.Promote(cmd.Context(), number, priority); err != nil {
+					return err
+				}
+				a.say("entry %d has priority %d", number, priority)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().IntVar(&priority, "priority", 10, "higher goes first; 0 is usual")
+	return cmd
+}
+
+func (a *app) queueFreezeCmd() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:     "freeze PRODUCT",
+		Short:   "Start no further entry of a product; what has started goes on",
+		Example: "  slipway queue freeze ferry --reason 'release week'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := c.Freeze(cmd.Context(), args[0], reason); err != nil {
+				return err
+			}
+			a.say("the queue of %s is frozen", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why; everybody who waits will read it")
+	return cmd
+}
+
+func (a *app) queueResumeCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "resume PRODUCT",
+		Short:   "End a freeze",
+		Example: "  slipway queue resume ferry",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := c.Resume(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			a.say("the queue of %s goes on", args[0])
+			return nil
+		},
+	}
+}
+
+// withEntry reads an entry's number ("3" or "entry/3") and makes the client.
+func (a *app) withEntry(arg string, f func(c *client.Client, number int64) error) error {
+	number, err := strconv.ParseInt(strings.TrimPrefix(arg, "entry/"), 10, 64)
+	if err != nil {
+		return slipway.Errorf(slipway.Invalid, "%q is not the number of an entry", arg).Try("slipway queue list PRODUCT shows the numbers")
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	return f(c, number)
+}

@@ -297,3 +297,41 @@ func (r Repo) RemoveStaleLocks() ([]string, error) {
 }
 
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
+
+// CommitSpec is a commit made of files: the tree of Parent with Files replaced, added, or (nil) removed. Equal specs
+// give equal ids.
+type CommitSpec struct {
+	Parent  string // commit id; empty: a first commit
+	Files   map[string][]byte
+	Message string
+	Author  Signature // without a name: Slipway itself
+	Time    time.Time // of author and committer, kept to the second; zero: the author's
+}
+
+// CommitFiles writes the objects of a [CommitSpec] and returns the commit's id. No ref moves.
+func (r Repo) CommitFiles(ctx context.Context, s CommitSpec) (string, error) {
+	tree, err := r.WriteTree(ctx, s.Parent, s.Files)
+	if err != nil {
+		return "", err
+	}
+	if s.Time.IsZero() {
+		s.Time = s.Author.Time
+	}
+	if s.Time.IsZero() {
+		return "", slipway.Errorf(slipway.Invalid, "a commit needs a time").At(r.dir)
+	}
+	c := NewCommit{Tree: tree, Message: s.Message, Author: s.Author, Committer: Self(s.Time)}
+	if c.Author.Name == "" {
+		c.Author = c.Committer
+	}
+	c.Author.Time = s.Time.UTC()
+	if s.Parent != "" {
+		c.Parents = []string{s.Parent}
+	}
+	return r.WriteCommit(ctx, c)
+}
+
+// Self is Slipway's own signature at the given time.
+func Self(at time.Time) Signature {
+	return Signature{Name: "Slipway", Email: "slipway@localhost", Time: at.UTC()}
+}

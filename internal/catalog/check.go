@@ -1,0 +1,189 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/spec"
+)
+
+// Check says whether the files of a commit may come to ref (a branch, or refs/for/BRANCH) of repo; the git edge asks
+// before it lets a push in. It refuses, with file and line:
+//
+//   - in products/NAME on main: a product.yaml that is missing or broken, an experiment that a configuration names and that is
+//     missing or broken, a model that is missing;
+//   - in components/ and modules/, on branches that some product takes the component from: a broken slipway.yaml, one of
+//     another component, a need that the product does not have, and needs that close a circle with those of the
+//     other components as they are.
+//
+// A repository that no product uses is held to a valid slipway.yaml at its root on main, if it has one. The function files
+// reads a path of the commit; it returns NotFound when the commit does not have it. The error is of kind Invalid.
+func (s *Service) Check(ctx context.Context, repo, ref string, files func(path string) ([]byte, error)) error {
+	if product, ok := strings.CutPrefix(repo, "products/"); ok {
+		if !onBranch(ref, "main") {
+			return nil
+		}
+		return checkProduct(product, files)
+	}
+	uses, err := s.ProductsOf(ctx, repo)
+	if err != nil {
+		return err
+	}
+	if len(uses) == 0 {
+		if !onBranch(ref, "main") {
+			return nil
+		}
+		data, err := files(spec.ComponentFile)
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		_, err = spec.ParseComponent(data, spec.ComponentFile)
+		return err
+	}
+	recipes := map[string]map[string]spec.Component{} // by product, then component
+	for _, use := range uses {
+		if !onBranch(ref, use.Branch) {
+			continue
+		}
+		path := recipePath(use.Path)
+		data, err := files(path)
+		if slipway.Is(err, slipway.NotFound) {
+			continue // a component may come later; until then its state says that it is missing
+		}
+		if err != nil {
+			return err
+		}
+		recipe, err := parseComponent(use.Component, data, path)
+		if err != nil {
+			return err
+		}
+		if recipes[use.Product] == nil {
+			recipes[use.Product] = map[string]spec.Component{}
+		}
+		recipes[use.Product][use.Component] = recipe
+	}
+	for _, product := range slices.Sorted(maps.Keys(recipes)) {
+		if err := s.checkNeeds(ctx, product, recipes[product]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNeeds refuses problems of a product's graph that the new recipes bring, not those that were there.
+func (s *Service) checkNeeds(ctx context.Context, product string, recipes map[string]spec.Component) error {
+	p, _, err := s.Product(ctx, product)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	edges, err := s.NeedsAt(ctx, product, time.Time{})
+	if err != nil {
+		return err
+	}
+	needs := needsOf(edges)
+	components := slices.Collect(maps.Keys(p.Components))
+	before := needs.Problems(components)
+	for name, recipe := range recipes {
+		needs[name] = recipe.Needs
+	}
+	for _, problem := range needs.Problems(components) {
+		known := slices.ContainsFunc(before, func(old Problem) bool {
+			return old.Component == problem.Component && old.Unknown == problem.Unknown && slices.Equal(old.Cycle, problem.Cycle)
+		})
+		if known {
+			continue
+		}
+		path := spec.ComponentFile
+		if ref := p.Components[problem.Component]; ref.Path != "" {
+			path = recipePath(ref.Path)
+		}
+		return problem.Error().At(path + " (product " + product + ")")
+	}
+	return nil
+}
+
+func checkProduct(product string, files func(path string) ([]byte, error)) error {
+	data, err := files(spec.ProductFile)
+	if slipway.Is(err, slipway.NotFound) {
+		return slipway.Errorf(slipway.Invalid, "the integration repository has no %s", spec.ProductFile).
+			At(spec.ProductFile).Try("add it; see docs/guides/product-yaml.md")
+	}
+	if err != nil {
+		return err
+	}
+	file, err := parseProduct(product, data)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	checked := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(file.Configurations)) {
+		for _, path := range file.Configurations[name].Experiments {
+			if checked[path] {
+				continue
+			}
+			checked[path] = true
+			data, err := files(path)
+			switch {
+			case slipway.Is(err, slipway.NotFound):
+				problems = append(problems, slipway.Errorf(slipway.Invalid, "the configuration %s names the experiment %s, which is missing", name, path).
+					At(spec.ProductFile).Try("add the file to the commit"))
+			case err != nil:
+				return err
+			default:
+				problems = append(problems, checkExperiment(file, data, path))
+			}
+		}
+	}
+	if model := file.Deploy.Model; model != "" {
+		if _, err := files(model); slipway.Is(err, slipway.NotFound) {
+			problems = append(problems, slipway.Errorf(slipway.Invalid, "the model %s is missing", model).
+				At(spec.ProductFile).Try("add the file to the commit"))
+		} else if err != nil {
+			return err
+		}
+	}
+	return join(problems)
+}
+
+// checkExperiment holds an experiment to its form and to the product's components.
+func checkExperiment(file spec.Product, data []byte, path string) error {
+	e, err := spec.ParseExperiment(data, path)
+	if err != nil {
+		return err
+	}
+	for _, role := range slices.Sorted(maps.Keys(e.Roles)) {
+		for _, component := range e.Roles[role].Artifacts {
+			if _, ok := file.Components[component]; !ok {
+				return slipway.Errorf(slipway.Invalid, "the role %s wants artifacts of %s, which is no component of the product", role, component).
+					At(path).Try("there are: " + strings.Join(slices.Sorted(maps.Keys(file.Components)), ", "))
+			}
+		}
+	}
+	return nil
+}
+
+func join(problems []error) error {
+	problems = slices.DeleteFunc(problems, func(err error) bool { return err == nil })
+	switch len(problems) {
+	case 0:
+		return nil
+	case 1:
+		return problems[0]
+	}
+	return slipway.Errorf(slipway.Invalid, "%d problems: %w", len(problems), errors.Join(problems...))
+}
+
+// onBranch reports whether a push to ref is about the branch: to it, or to refs/for/ it, with or without a topic.
+func onBranch(ref, branch string) bool {
+	if ref == "refs/heads/"+branch {
+		return true
+	}
+	rest, ok := strings.CutPrefix(ref, "refs/for/"+branch)
+	return ok && (rest == "" || rest[0] == '/' || rest[0] == '%')
+}

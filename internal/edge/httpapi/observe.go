@@ -70,6 +70,9 @@ func Observe(next http.Handler, reg prometheus.Registerer, log *slog.Logger) htt
 		Help: "Time to serve an HTTP request.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"method", "route"})
 	inFlight := prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipway_http_requests_in_flight", Help: "HTTP requests being served."})
 	reg.MustRegister(total, seconds, inFlight)
+	if log == nil {
+		log = slog.Default()
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		req := &request{id: r.Header.Get("X-Request-Id")}

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"slipway.dev/slipway/internal/slipway"
+)
+
+// Config says how a server runs. Only Data is required.
+type Config struct {
+	Data     string // the folder that the server owns; made if missing
+	Listen   string // host:port of HTTP; default 127.0.0.1:8470; port 0 chooses a free one
+	URL      string // under which others reach it; default http://HOST:PORT of Listen
+	Database string // "postgres://..."; default SQLite in Data
+	Bus      string // "nats://..." of an external bus; default embedded in the process
+	BusAddr  string // host:port where the embedded bus listens for agents; default a free port of Listen's host, kept across restarts
+	Slots    int    // how many builds run at once; default the number of processors
+	SMTP     string // "smtp://[USER:PASSWORD@]HOST:PORT" for notifications by mail; default none is sent
+	MailFrom string // sender of mail; default slipway@localhost
+	Binary   string // this program, for git's hooks; default os.Executable
+	Version  string // of this program
+	Log      LogConfig
+
+	// Started, when set, is called once the server answers, with its URL.
+	Started func(url string)
+}
+
+// LogConfig says what is logged where.
+type LogConfig struct {
+	Format string    // text or json; default text
+	Level  string    // debug, info, warn or error; default info
+	To     io.Writer // default os.Stderr
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Data == "" {
+		return c, slipway.Errorf(slipway.Invalid, "a server needs a folder").Try("give one with --data")
+	}
+	var err error
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		return c, err
+	}
+	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+		return c, slipway.Errorf(slipway.Invalid, "make the server's folder: %w", err).At(c.Data)
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:8470"
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return c, slipway.Errorf(slipway.Invalid, "not an address: %w", err).At("--listen " + c.Listen).Try("write HOST:PORT")
+	}
+	if c.URL != "" {
+		if u, err := url.Parse(c.URL); err != nil || u.Scheme == "" || u.Host == "" {
+			return c, slipway.Errorf(slipway.Invalid, "not a URL: %q", c.URL).At("--url").Try("write http://HOST:PORT")
+		}
+		c.URL = strings.TrimRight(c.URL, "/")
+	}
+	if c.Database == "" {
+		c.Database = "sqlite:" + filepath.Join(c.Data, "slipway.db")
+	}
+	if c.Binary == "" {
+		if c.Binary, err = os.Executable(); err != nil {
+			return c, err
+		}
+	}
+	if c.MailFrom == "" {
+		c.MailFrom = "slipway@localhost"
+	}
+	if c.Log.To == nil {
+		c.Log.To = os.Stderr
+	}
+	return c, nil
+}
+
+func (c Config) dir(name string) string { return filepath.Join(c.Data, name) }
+
+// urlOf is how a listener is reached.
+func urlOf(l net.Listener) string {
+	addr := l.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return fmt.Sprintf("http://%s", net.JoinHostPort(host, fmt.Sprint(addr.Port)))
+}

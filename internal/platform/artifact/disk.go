@@ -257,7 +257,9 @@ func syncFile(path string) error {
 
 func syncDir(path string) error { return syncFile(path) }
 
-// removeTree removes dir also when folders in it are not writable.
+// RemoveTree removes dir also when folders in it are not writable, as builds may leave them.
+func RemoveTree(dir string) error { return removeTree(dir) }
+
 func removeTree(dir string) error {
 	err := os.RemoveAll(dir)
 	if err == nil {

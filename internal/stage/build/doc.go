@@ -1,0 +1,30 @@
+// Package build is stage 3 of 9: takes in waves (components at pins, asked for by changes and candidates); gives out
+// artifacts, in tiers, reused where the key is known.
+//
+// A wave names targets and pins. The recipes (slipway.yaml at each pin) give the graph; [plan] orders it. Each vertex is an
+// action: the build of a component, or one of its tests. An action's key is the digest of a Remote Execution API Action
+// message: the command with its environment, the tools of the host, and the input tree
+//
+//	src/         the component's folder at its commit
+//	deps/NAME/   the output tree of each component that it needs
+//	out/         for tests: its own output tree
+//
+// so a key is known as soon as the outputs of what it needs are. Then one of four things happens, in one transaction:
+// the key was built before (reused); it failed before, by its own fault (the failure is reused: the same input fails again;
+// [Service.Forget] lifts that); it is being built for another wave (joined); or a build is queued. A dependency that was rebuilt to
+// the same bytes leads to keys that are known: the wave stops there.
+//
+// Two reconcilers do the work:
+//
+//	build.wave (wave id)    decides what can start; ends the wave
+//	build.run  (build id)   runs one action in the sandbox and keeps its output and log
+//
+// States of a build: queued, running, done with an outcome. Outcome infra says that Slipway or its host failed: it is
+// tried three times, then given up, and the next wave tries again; so it is with timeout and cancelled. Killed
+// at any point, a build runs again from the start: its output tree and log become visible only in the transaction that
+// ends it. While it runs its log is a file that [Service.Log] follows; afterwards it is an artifact.
+//
+// What a build sees is fixed: /build/src (its working directory, writable), $OUT=/build/out, $DEPS=/build/deps, $SRC, HOME, PATH, a UTF-8
+// locale, UTC, SOURCE_DATE_EPOCH (the author time of the last commit that touched the component's path), and $VERSION if it asks
+// to be stamped. Tests see $OUT read-only. Nothing else: see platform/sandbox.
+package build

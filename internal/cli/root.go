@@ -115,7 +115,7 @@ tagged release that runs on the product's nodes.`,
 		&cobra.Group{ID: "admin", Title: "Administer:"})
 	// One line per verb, by group.
 	root.AddCommand(grouped("road",
-		a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.eventsCmd(),
+		a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",
 		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.jobsCmd(), a.versionCmd(),

@@ -16,6 +16,7 @@ import (
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/stage/release"
@@ -30,6 +31,7 @@ type Services struct {
 	Jobs   Jobs
 	Health func(context.Context) lifecycle.Health // what /readyz tells
 
+	Compose     *compose.Service
 	Integration *integration.Service
 	Gating      *gating.Service
 	Release     *release.Service
@@ -99,6 +101,7 @@ func New(s Services) *API {
 	a.queue()
 	a.gating()
 	a.releases()
+	a.composes()
 	return a
 }
 

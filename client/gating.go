@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"slipway.dev/slipway/internal/edge/httpapi"
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/gating"
 )
@@ -16,7 +16,7 @@ type Result = slipway.Result
 type Waiver = gating.Waiver
 
 // NewWaiver asks for one.
-type NewWaiver = httpapi.NewWaiver
+type NewWaiver = wire.NewWaiver
 
 // Results lists what is known of a subject ("candidate/ab12...", "change/7.1").
 func (c *Client) Results(ctx context.Context, subject string) ([]Result, error) {

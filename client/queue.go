@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"slipway.dev/slipway/internal/edge/httpapi"
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/stage/integration"
 )
 
@@ -14,10 +14,10 @@ import (
 type Entry = integration.Entry
 
 // EntryView is an entry with its candidate and how that stands at its gate.
-type EntryView = httpapi.EntryView
+type EntryView = wire.EntryView
 
 // Queue is a product's queue with its open entries.
-type Queue = httpapi.QueueView
+type Queue = wire.QueueView
 
 // Move names a component and the commit, tag or branch to move it to.
 type Move = integration.Move

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/platform/auth"
 )
 
@@ -39,7 +40,7 @@ func (c *Client) User(ctx context.Context, name string) (User, error) {
 // PutUser creates or changes a user.
 func (c *Client) PutUser(ctx context.Context, u User) (User, error) {
 	return do[User](ctx, c, http.MethodPut, "/api/v1/users/"+segment(u.Name), nil,
-		map[string]any{"full_name": u.FullName, "email": u.Email, "role": u.Role, "disabled": u.Disabled})
+		wire.PutUser{FullName: u.FullName, Email: u.Email, Role: u.Role, Disabled: u.Disabled})
 }
 
 // Tokens lists the API tokens of a user: "" is oneself, "*" everybody.
@@ -56,21 +57,12 @@ type NewToken struct {
 }
 
 // IssuedToken is a token with its secret.
-type IssuedToken struct {
-	Secret string `json:"secret"`
-	Token
-}
+type IssuedToken = wire.IssuedToken
 
 // IssueToken makes an API token. Its secret is told this once.
 func (c *Client) IssueToken(ctx context.Context, t NewToken) (IssuedToken, error) {
-	body := map[string]any{"name": t.Name, "expires_seconds": int64(t.Expires / time.Second)}
-	if t.User != "" {
-		body["user"] = t.User
-	}
-	if t.Role != "" {
-		body["role"] = t.Role
-	}
-	return do[IssuedToken](ctx, c, http.MethodPost, "/api/v1/tokens", nil, body)
+	return do[IssuedToken](ctx, c, http.MethodPost, "/api/v1/tokens", nil,
+		wire.NewToken{User: t.User, Name: t.Name, Role: t.Role, Expires: int64(t.Expires / time.Second)})
 }
 
 // RevokeToken ends an API token at once.

@@ -3,23 +3,12 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"time"
 
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/gating"
 )
-
-// NewWaiver asks for an exception. Empty fields match everything.
-type NewWaiver struct {
-	Product       string    `json:"product" minLength:"1"`
-	Check         string    `json:"check" minLength:"1" example:"unit"`
-	Item          string    `json:"item,omitempty" doc:"Only this component or experiment"`
-	Configuration string    `json:"configuration,omitempty"`
-	Subject       string    `json:"subject,omitempty" doc:"Only this subject" example:"candidate/ab12cd34ab12cd34"`
-	Reason        string    `json:"reason" minLength:"1" maxLength:"2000"`
-	Until         time.Time `json:"until,omitzero" doc:"When it ends; absent: when it is revoked"`
-}
 
 func (a *API) gating() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/results", Role: auth.Viewer, Summary: "List the results of a subject"},
@@ -44,7 +33,7 @@ func (a *API) gating() {
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/waivers", Role: auth.Gatekeeper, Status: http.StatusCreated, Summary: "Excuse a check",
 		About: "It counts at once for everything that it matches and that has not been decided yet."},
-		func(ctx context.Context, in *struct{ Body NewWaiver }) (*One[gating.Waiver], error) {
+		func(ctx context.Context, in *struct{ Body wire.NewWaiver }) (*One[gating.Waiver], error) {
 			b := in.Body
 			return one(a.Gating.Waive(ctx, gating.Waiver{Product: b.Product, Check: b.Check, Item: b.Item, Configuration: b.Configuration,
 				Subject: b.Subject, Reason: b.Reason, Until: b.Until, Author: auth.Actor(ctx)}))

@@ -4,23 +4,11 @@ import (
 	"context"
 	"net/http"
 
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/integration"
 )
-
-// QueueView is a product's queue: its row and its entries.
-type QueueView struct {
-	integration.Queue
-	Entries []integration.Entry `json:"entries" doc:"Open entries, oldest first"`
-}
-
-// EntryView is an entry with its candidate and how that stands at its gate.
-type EntryView struct {
-	integration.Entry
-	Tuple    *integration.Candidate `json:"tuple,omitempty" doc:"The exact versions that are tried"`
-	Decision *slipway.Decision      `json:"decision,omitempty" doc:"How the candidate stands at its gate"`
-}
 
 type entryPath struct {
 	Number int64 `path:"number" minimum:"1"`
@@ -35,13 +23,13 @@ var openPhases = []string{"queued", "building", "testing", "landing"}
 
 func (a *API) queue() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/queues/{product}", Role: auth.Viewer, Summary: "Show a product's integration queue"},
-		func(ctx context.Context, in *productPath) (*One[QueueView], error) {
+		func(ctx context.Context, in *productPath) (*One[wire.QueueView], error) {
 			q, err := a.Integration.Queue(ctx, in.Product)
 			if err != nil {
 				return nil, err
 			}
 			entries, err := a.Integration.Entries(ctx, slipway.Query{Product: in.Product, States: openPhases})
-			return one(QueueView{q, entries}, err)
+			return one(wire.QueueView{Queue: q, Entries: entries}, err)
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries", Role: auth.Viewer, Summary: "List queue entries, newest first"},
 		func(ctx context.Context, in *struct {
@@ -60,7 +48,7 @@ func (a *API) queue() {
 			return list(ctx, in.Page, entries, integration.Entry.ID), nil
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries/{number}", Role: auth.Viewer, Summary: "Show an entry with its candidate and decision"},
-		func(ctx context.Context, in *entryPath) (*One[EntryView], error) {
+		func(ctx context.Context, in *entryPath) (*One[wire.EntryView], error) {
 			return one(a.entryView(ctx, in.Number))
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/entries", Role: auth.Developer, Status: http.StatusCreated,
@@ -113,9 +101,9 @@ func (a *API) queue() {
 		})
 }
 
-func (a *API) entryView(ctx context.Context, number int64) (EntryView, error) {
+func (a *API) entryView(ctx context.Context, number int64) (wire.EntryView, error) {
 	e, err := a.Integration.Entry(ctx, number)
-	v := EntryView{Entry: e}
+	v := wire.EntryView{Entry: e}
 	if err != nil || e.Candidate == "" {
 		return v, err
 	}

@@ -5,31 +5,10 @@ import (
 	"net/http"
 	"time"
 
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
 )
-
-// PutUser is what is set for a user.
-type PutUser struct {
-	FullName string    `json:"full_name,omitempty" maxLength:"200"`
-	Email    string    `json:"email,omitempty" maxLength:"200"`
-	Role     auth.Role `json:"role" enum:"viewer,developer,gatekeeper,operator,admin"`
-	Disabled bool      `json:"disabled,omitempty" doc:"Refuse the user's tokens and sessions"`
-}
-
-// NewToken asks for an API token.
-type NewToken struct {
-	User    string    `json:"user,omitempty" doc:"Whose; default the caller. Another's needs the role admin"`
-	Name    string    `json:"name" minLength:"1" maxLength:"100" doc:"What it is for"`
-	Role    auth.Role `json:"role,omitempty" enum:"viewer,developer,gatekeeper,operator,admin" doc:"At most this role; default the user's own"`
-	Expires int64     `json:"expires_seconds,omitempty" minimum:"0" doc:"Seconds from now; 0: never"`
-}
-
-// IssuedToken is a new token with its secret, which is told only this once.
-type IssuedToken struct {
-	Secret string `json:"secret"`
-	auth.Token
-}
 
 func (a *API) users() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/whoami", Role: auth.Viewer, Summary: "Tell who is calling"},
@@ -55,7 +34,7 @@ func (a *API) users() {
 		About: "The last enabled admin can neither be disabled nor lose the role."},
 		func(ctx context.Context, in *struct {
 			Name string `path:"name"`
-			Body PutUser
+			Body wire.PutUser
 		}) (*One[auth.User], error) {
 			return one(a.Auth.PutUser(ctx, auth.User{Name: in.Name, FullName: in.Body.FullName, Email: in.Body.Email,
 				Role: in.Body.Role, Disabled: in.Body.Disabled}))
@@ -85,7 +64,7 @@ func (a *API) tokens() {
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/tokens", Role: auth.Viewer, Summary: "Issue an API token",
 		About: "The secret is in this answer and nowhere else.", Status: http.StatusCreated},
-		func(ctx context.Context, in *struct{ Body NewToken }) (*One[IssuedToken], error) {
+		func(ctx context.Context, in *struct{ Body wire.NewToken }) (*One[wire.IssuedToken], error) {
 			user, err := tokenOwner(ctx, in.Body.User)
 			if err != nil {
 				return nil, err
@@ -97,7 +76,7 @@ func (a *API) tokens() {
 			}
 			secret, t, err := a.Auth.IssueToken(ctx, auth.TokenSpec{User: user, Name: in.Body.Name, Role: role,
 				Expires: time.Duration(in.Body.Expires) * time.Second})
-			return one(IssuedToken{Secret: secret, Token: t}, err)
+			return one(wire.IssuedToken{Secret: secret, Token: t}, err)
 		})
 	register(a, op{Method: http.MethodDelete, Path: "/api/v1/tokens/{id}", Role: auth.Viewer, Summary: "Revoke an API token",
 		About: "One's own; another's needs the role admin. Sessions that were opened with it end too."},

@@ -80,9 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 
 func (c Config) dir(name string) string { return filepath.Join(c.Data, name) }
 
-// urlOf is how a listener is reached.
-func urlOf(l net.Listener) string {
-	addr := l.Addr().(*net.TCPAddr)
+// urlOf is how a listener at this address is reached.
+func urlOf(bound net.Addr) string {
+	addr := bound.(*net.TCPAddr)
 	host := addr.IP.String()
 	if addr.IP.IsUnspecified() {
 		host = "127.0.0.1"

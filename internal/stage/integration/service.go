@@ -266,3 +266,34 @@ func (s *Service) cancel(ctx context.Context, e Entry, reason string) error {
 	}
 	return nil
 }
+
+// Pins returns what a product consists of now: the pins of its manifests; for what is in none, the heads of branches.
+func (s *Service) Pins(ctx context.Context, product string) ([]slipway.Pin, error) {
+	p, _, err := s.catalog.Product(ctx, product)
+	if err != nil {
+		return nil, err
+	}
+	base, err := s.source.Resolve(ctx, productRepo(product), "refs/heads/main")
+	if err != nil {
+		return nil, err
+	}
+	current, err := s.current(ctx, product, p, base)
+	if err != nil {
+		return nil, err
+	}
+	var pins []slipway.Pin
+	for _, name := range sorted(p.Components) {
+		pin, ok := current[name]
+		if !ok {
+			pin, _, err = s.head(ctx, name, p.Components[name])
+			if slipway.Is(err, slipway.NotFound) {
+				continue // not pushed yet
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		pins = append(pins, pin)
+	}
+	return pins, nil
+}

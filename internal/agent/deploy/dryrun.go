@@ -74,7 +74,7 @@ func (h *holder) dryRun(ctx context.Context) {
 			h.dryDone[d.ID] = report
 		}
 		h.mu.Unlock()
-		h.cfg.Changed()
+		h.cfg.changed()
 	}
 }
 

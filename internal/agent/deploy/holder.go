@@ -160,7 +160,7 @@ func (h *holder) accept(s plan.Slice) error {
 		if h.refused != why {
 			h.log.Warn("version refused", "version", s.Version, "reason", why)
 			h.refused = why
-			h.cfg.Changed()
+			h.cfg.changed()
 		}
 	}
 	if s.Epoch < h.taken.Epoch {
@@ -180,7 +180,7 @@ func (h *holder) accept(s plan.Slice) error {
 	if !s.Complete {
 		h.full = s.Digest != h.taken.Digest
 		if h.full {
-			h.cfg.Changed()
+			h.cfg.changed()
 			return nil
 		}
 		h.refused = ""
@@ -197,7 +197,7 @@ func (h *holder) accept(s plan.Slice) error {
 	resources, ok := plan.Merge(s.Resources, known)
 	if !ok {
 		h.full = true
-		h.cfg.Changed()
+		h.cfg.changed()
 		return nil
 	}
 	if plan.Digest(resources) != s.Digest {
@@ -225,7 +225,7 @@ func (h *holder) take(s plan.Slice) error {
 		h.stop()
 	}
 	h.wake()
-	h.cfg.Changed()
+	h.cfg.changed()
 	return nil
 }
 
@@ -285,7 +285,7 @@ func (h *holder) note(o outcome) error {
 	if err := h.record(line{Status: &o}); err != nil {
 		return slipway.Errorf(slipway.Internal, "remember %s: %w", o.ID, err)
 	}
-	h.cfg.Changed()
+	h.cfg.changed()
 	return nil
 }
 

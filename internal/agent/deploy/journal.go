@@ -87,6 +87,9 @@ func (j *journal) rewrite(lines []line) error {
 
 // append writes one line durably.
 func (j *journal) append(l line) error {
+	if j.f == nil {
+		return slipway.Errorf(slipway.Unavailable, "the agent is shutting down")
+	}
 	doc, err := json.Marshal(l)
 	if err != nil {
 		return err

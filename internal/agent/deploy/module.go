@@ -37,6 +37,9 @@ type Config struct {
 	Client    *http.Client     // for health checks
 	Changed   func()           // there is news for the server; must neither block nor call the module
 	Now       func() time.Time // default time.Now
+	StopAll   bool             // stop all processes when Run ends, for an embedded agent that is to leave nothing behind
+
+	changed func() // there is news for the server
 }
 
 func (c Config) now() time.Time { return c.Now().UTC() }
@@ -47,6 +50,8 @@ type Module struct {
 	mu      sync.Mutex
 	holders map[string]*holder
 	more    chan struct{} // capacity 1: there is a holder that nobody works for
+	news    chan struct{} // capacity 1
+	closed  bool
 }
 
 // New reads what earlier agents left in the state directory and takes up their processes.
@@ -56,13 +61,17 @@ func New(cfg Config) (*Module, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Changed == nil {
-		cfg.Changed = func() {}
-	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	m := &Module{cfg: cfg, holders: map[string]*holder{}, more: make(chan struct{}, 1)}
+	m := &Module{holders: map[string]*holder{}, more: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+	cfg.changed = func() {
+		select {
+		case m.news <- struct{}{}:
+		default: // the next sync tells this too
+		}
+	}
+	m.cfg = cfg
 	entries, err := os.ReadDir(cfg.State)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, slipway.Errorf(slipway.Internal, "read the agent's state: %w", err).At(cfg.State)
@@ -81,6 +90,9 @@ func New(cfg Config) (*Module, error) {
 // Name implements the agent's module contract.
 func (m *Module) Name() string { return Name }
 
+// Changed delivers a value when there is news for the server.
+func (m *Module) Changed() <-chan struct{} { return m.news }
+
 var productName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 
 // holder returns a product's holder, which is made when there is none.
@@ -89,6 +101,9 @@ func (m *Module) holder(product string) (*holder, error) {
 	defer m.mu.Unlock()
 	if h, ok := m.holders[product]; ok {
 		return h, nil
+	}
+	if m.closed {
+		return nil, slipway.Errorf(slipway.Unavailable, "the agent is shutting down")
 	}
 	if !productName.MatchString(product) { // it becomes a directory
 		return nil, slipway.Errorf(slipway.Invalid, "%q is not a product's name", product)
@@ -154,11 +169,11 @@ func (m *Module) Apply(_ context.Context, doc json.RawMessage) error {
 	return errors.Join(failed...)
 }
 
-// Run works until ctx ends. Processes go on running afterwards.
+// Run works until ctx ends, and closes the module. Processes go on running afterwards unless the configuration says
+// StopAll; they start again when an agent with the same state runs again.
 func (m *Module) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
+	for ctx.Err() == nil {
 		for _, h := range m.all() {
 			if h.running { // only Run touches it
 				continue
@@ -168,27 +183,31 @@ func (m *Module) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-m.more:
 		}
 	}
-}
-
-// Close releases files. Call it when Run has returned; processes go on running.
-func (m *Module) Close() error {
+	wg.Wait()
 	var failed []error
-	for _, h := range m.all() {
-		failed = append(failed, h.close())
+	if m.cfg.StopAll {
+		for _, h := range m.all() {
+			failed = append(failed, h.host.StopProcesses(context.WithoutCancel(ctx))) // bounded by the grace time
+		}
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, m.Close())...)
 }
 
-// StopProcesses stops every process that the module keeps, for an embedded agent that is not to leave any behind. They start again
-// when an agent with the same state runs again. Call it when Run has returned.
-func (m *Module) StopProcesses(ctx context.Context) error {
+// Close releases files. Run does it too; call it for a module that was never run.
+func (m *Module) Close() error {
+	all := m.all()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil
+	}
+	m.closed = true
 	var failed []error
-	for _, h := range m.all() {
-		failed = append(failed, h.host.StopProcesses(ctx))
+	for _, h := range all {
+		failed = append(failed, h.close())
 	}
 	return errors.Join(failed...)
 }

@@ -261,7 +261,7 @@ func (p *pass) begin(r plan.Resource, before outcome) error {
 	}
 	o := outcome{Status: plan.Status{ID: r.ID, Hash: r.Hash, State: plan.Deploying, Reason: "being applied", Started: h.cfg.now()},
 		Stamp: before.Stamp, Changed: before.Changed}
-	h.cfg.Changed()
+	h.cfg.changed()
 	return h.record(line{Status: &o})
 }
 
@@ -349,7 +349,7 @@ func (p *pass) purge(ctx context.Context, r plan.Resource) error {
 	defer h.mu.Unlock()
 	delete(h.retries, r.ID)
 	h.log.Info("resource purged", "resource", r.ID)
-	h.cfg.Changed()
+	h.cfg.changed()
 	return h.record(line{Gone: r.ID})
 }
 

@@ -42,7 +42,7 @@ func (h processHandler) Diff(ctx context.Context, w Want) (Diff, error) {
 	d.fact("pid", fmt.Sprint(r.Pid))
 	d.fact("started", r.Started.Format(time.RFC3339))
 	d.fact("exe", r.Exe)
-	d.fact("exeDigest", r.ExeDigest)
+	d.fact("exe_digest", r.ExeDigest)
 	d.fact("log", h.host.super.LogFile(w.ID))
 	if r.Hash != w.Hash {
 		was, is := strings.Join(r.Command, " "), strings.Join(h.command(attrs), " ")

@@ -58,9 +58,9 @@ type record struct {
 	Command   []string  `json:"command"`
 	Started   time.Time `json:"started"`
 	Exe       string    `json:"exe"`
-	ExeDigest string    `json:"exeDigest"` // of the running program's bytes
-	Exits     int       `json:"exits"`     // unwanted ones in a row
-	Exit      string    `json:"exit"`      // how it ended last; "" while it runs
+	ExeDigest string    `json:"exe_digest"` // of the running program's bytes
+	Exits     int       `json:"exits"`      // unwanted ones in a row
+	Exit      string    `json:"exit"`       // how it ended last; "" while it runs
 	Ended     time.Time `json:"ended,omitzero"`
 }
 

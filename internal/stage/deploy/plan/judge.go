@@ -68,7 +68,15 @@ func Stand(n Node) Standing {
 	default:
 		s.State, s.Reason = Deployed, fmt.Sprintf("all %d resources are as desired", len(n.Desired))
 	}
-	if !n.Online && s.State != Deployed {
+	if !n.Online {
+		return Offline(s)
+	}
+	return s
+}
+
+// Offline says where a node stands that does not answer: it keeps what it has reached, and otherwise waits.
+func Offline(s Standing) Standing {
+	if s.State != Deployed {
 		s.State, s.Reason = Waiting, "the node is offline; it goes on when it returns ("+s.Reason+")"
 	}
 	return s

@@ -50,7 +50,7 @@ type Drift struct {
 // Report is what an agent says in the "deploy" module of a sync.
 type Report struct {
 	Products map[string]ProductReport `json:"products,omitempty"`
-	DryRuns  []DryRunReport           `json:"dryRuns,omitempty"` // finished ones the server still asked for
+	DryRuns  []DryRunReport           `json:"dry_runs,omitempty"` // finished ones the server still asked for
 }
 
 // ProductReport is an agent's report about one product's version.
@@ -60,7 +60,7 @@ type ProductReport struct {
 	Digest       string   `json:"digest"`            // of the resources it holds
 	Refused      string   `json:"refused,omitempty"` // why it did not take the version it was offered last
 	Full         bool     `json:"full,omitempty"`    // send everything again: an increment did not fit
-	StatusDigest string   `json:"statusDigest"`      // of its statuses
+	StatusDigest string   `json:"status_digest"`     // of its statuses
 	Statuses     []Status `json:"statuses,omitempty"`
 	Drifts       []Drift  `json:"drifts,omitempty"` // not acknowledged yet
 }
@@ -91,7 +91,7 @@ const (
 // Desired is the server's answer: what is to be so on the node.
 type Desired struct {
 	Products map[string]Slice `json:"products"`
-	DryRuns  []DryRun         `json:"dryRuns,omitempty"`
+	DryRuns  []DryRun         `json:"dry_runs,omitempty"`
 }
 
 // DryRun asks for the difference to a version that is not in force.
@@ -111,7 +111,7 @@ type Slice struct {
 	Resources []Resource        `json:"resources,omitempty"` // without attributes where the agent holds the same hash
 	Held      map[string]string `json:"held,omitempty"`      // resource -> why it waits for another node
 	Acked     string            `json:"acked,omitempty"`     // digest of the statuses that the server has
-	AckedSeq  int64             `json:"ackedSeq,omitempty"`  // drifts up to here are recorded
+	AckedSeq  int64             `json:"acked_seq,omitempty"` // drifts up to here are recorded
 }
 
 // StatusDigest names a list of statuses.

@@ -177,3 +177,25 @@ func fuzz(f *testing.F, kind string) {
 		}
 	})
 }
+
+// TestExamples reads the files of the example product.
+func TestExamples(t *testing.T) {
+	patterns := map[string]string{
+		"component": "../../examples/ferry/*/slipway.yaml", "product": "../../examples/ferry/product/product.yaml", "experiment": "../../examples/ferry/product/experiments/*.yaml",
+	}
+	for kind, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Errorf("no %s in %s: %v", kind, pattern, err)
+		}
+		for _, path := range files {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := read(kind, data, path); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

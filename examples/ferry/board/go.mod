@@ -1,0 +1,3 @@
+module ferry.example/board
+
+go 1.26

@@ -1,0 +1,3 @@
+module ferry.example/harbour
+
+go 1.26

@@ -1,0 +1,3 @@
+module ferry.example/ticket
+
+go 1.26

@@ -1,0 +1,3 @@
+module ferry.example/gostd
+
+go 1.26

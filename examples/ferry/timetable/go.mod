@@ -1,0 +1,3 @@
+module ferry.example/timetable
+
+go 1.26

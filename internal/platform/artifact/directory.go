@@ -64,7 +64,7 @@ func Proto(d Digest, size int64) *repb.Digest {
 // CheckLink reports whether a symbolic link at the given path of a tree may point to target. See the package comment.
 func CheckLink(at, target string) error {
 	bad := func(why, remedy string) error {
-		return slipway.Errorf(slipway.Invalid, "the symbolic link to %q %s", target, why).At(at).Try(remedy)
+		return slipway.Errorf(slipway.Invalid, "the symbolic link to %q %s", target, why).At("/" + at).Try(remedy)
 	}
 	switch {
 	case target == "" || strings.ContainsRune(target, 0):

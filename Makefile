@@ -1,0 +1,47 @@
+# make demo        the road on the example product, from a push to running nodes; KEEP=1 leaves the server running
+# make demo-real   the same on a real product that is made at run time from public Go modules
+# make test        all tests but the long ones
+# make test-long   the long ones too
+# make lint        gofmt, go vet, staticcheck
+# make bench       the benchmarks
+# make build       bin/slipway
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: build demo demo-real test test-long lint bench setup
+
+export CGO_ENABLED := 0
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+GO ?= go
+
+build:
+	@$(GO) build -o bin/slipway ./cmd/slipway
+
+setup:
+	@scripts/setup test
+
+demo:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory build
+	@KEEP=$(KEEP) scripts/demo
+
+demo-real:
+	@scripts/setup test
+	@$(MAKE) --no-print-directory build
+	@KEEP=$(KEEP) scripts/demo-real
+
+test: setup
+	$(GO) test -timeout 20m ./...
+
+test-long: setup
+	$(GO) test -tags long -timeout 60m ./...
+
+lint:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [[ -n $$bad ]]; then echo "not formatted by gofmt:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags long ./...
+	$(GO) tool staticcheck -tags long ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -174,9 +174,9 @@ func (t *table) style(column int, cell string) lipgloss.Style {
 // stateColour groups the words of all stages: good, under way, bad.
 func stateColour(state string) lipgloss.ANSIColor {
 	switch state {
-	case "pass", "passed", "landed", "built", "ready", "online", "deployed", "released", "finished", "applied", "done":
+	case "ok", "loaded", "pass", "passed", "landed", "built", "ready", "online", "deployed", "released", "finished", "applied", "done":
 		return lipgloss.ANSIColor(2) // green
-	case "fail", "failed", "rejected", "dead", "offline", "broken", "timeout":
+	case "fail", "failed", "rejected", "dead", "offline", "broken", "missing", "timeout":
 		return lipgloss.ANSIColor(1) // red
 	case "infra", "cancelled", "skipped", "backing-off", "drifted", "abandoned", "waived":
 		return lipgloss.ANSIColor(3) // yellow

@@ -114,7 +114,11 @@ tagged release that runs on the product's nodes.`,
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "road", Title: "The road:"},
 		&cobra.Group{ID: "admin", Title: "Administer:"})
 	// One line per verb, by group.
+	root.AddCommand(grouped("run",
+		a.upCmd(), a.serverCmd(),
+	)...)
 	root.AddCommand(grouped("road",
+		a.productCmd(), a.componentCmd(), a.checkCmd(), a.schemaCmd(),
 		a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",

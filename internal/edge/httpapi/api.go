@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"slipway.dev/slipway/internal/catalog"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
@@ -31,6 +32,7 @@ type Services struct {
 	Jobs   Jobs
 	Health func(context.Context) lifecycle.Health // what /readyz tells
 
+	Catalog     *catalog.Service
 	Compose     *compose.Service
 	Integration *integration.Service
 	Gating      *gating.Service
@@ -97,6 +99,7 @@ func New(s Services) *API {
 	a.observability()
 
 	a.users()
+	a.catalog()
 	a.events()
 	a.queue()
 	a.gating()

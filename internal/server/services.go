@@ -21,6 +21,7 @@ import (
 	"slipway.dev/slipway/internal/stage/build"
 	"slipway.dev/slipway/internal/stage/change"
 	"slipway.dev/slipway/internal/stage/compose"
+	"slipway.dev/slipway/internal/stage/deploy"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/stage/lab"
@@ -42,6 +43,7 @@ type services struct {
 	integration *integration.Service
 	lab         *lab.Service
 	compose     *compose.Service
+	deploy      *deploy.Service
 
 	git    *githttp.Server
 	agents *agentapi.Server
@@ -84,6 +86,9 @@ func (r *running) wire(ctx context.Context) error {
 	s.change = change.New(store.Scope(db, func(tx *store.Tx) change.Tx { return tx }), s.source, changeCatalog{s}, s.build, changeGate{s}, r.log)
 	s.compose = compose.New(store.Scope(db, func(tx *store.Tx) compose.Tx { return tx }), s.release, composeSource{s}, disk, s.build,
 		compose.Config{Dir: r.cfg.dir("composes"), URL: r.url + "/composes", Key: r.cfg.dir("keys")})
+	s.deploy = deploy.New(store.Scope(db, func(tx *store.Tx) deploy.Tx { return tx }), deploy.Deps{
+		Releases: s.release, Composes: deployComposes{s.compose, r.url}, Files: s.source, Nodes: s.lab, Agents: s.poker,
+	})
 	s.git = githttp.New(s.source, gitUsers{s.auth}, s.change, s.catalog, githttp.Config{
 		Program: r.cfg.Binary, Dir: filepath.Join(r.cfg.dir("git"), ".hooks"), URL: r.url, Log: r.log,
 	})
@@ -92,7 +97,7 @@ func (r *running) wire(ctx context.Context) error {
 
 // connectAgents makes what needs the bus.
 func (s *services) connectAgents(r *running) {
-	s.agents = agentapi.New(s.lab, s.artifacts, map[string]agentapi.SyncHandler{"lab": s.lab.Sync}, agentapi.Config{BusURL: r.bus.URL(), Log: r.log})
+	s.agents = agentapi.New(s.lab, s.artifacts, map[string]agentapi.SyncHandler{"lab": s.lab.Sync, "deploy": s.deploy.Sync}, agentapi.Config{BusURL: r.bus.URL(), Log: r.log})
 	s.lab.Listening()
 }
 
@@ -100,7 +105,7 @@ func (s *services) connectAgents(r *running) {
 func routes() []jobs.Route {
 	var all []jobs.Route
 	for _, of := range [][]jobs.Route{
-		catalog.Routes(), change.Routes(), build.Routes(), integration.Routes(), compose.Routes(),
+		catalog.Routes(), change.Routes(), build.Routes(), integration.Routes(), compose.Routes(), deploy.Routes(),
 	} {
 		all = append(all, of...)
 	}
@@ -111,7 +116,7 @@ func routes() []jobs.Route {
 func (s *services) handlers() []jobs.Handler {
 	var all []jobs.Handler
 	for _, of := range [][]jobs.Handler{
-		s.source.Handlers(), s.catalog.Handlers(), s.change.Handlers(), s.build.Handlers(), s.integration.Handlers(), s.lab.Handlers(), s.compose.Handlers(),
+		s.source.Handlers(), s.catalog.Handlers(), s.change.Handlers(), s.build.Handlers(), s.integration.Handlers(), s.lab.Handlers(), s.compose.Handlers(), s.deploy.Handlers(),
 	} {
 		all = append(all, of...)
 	}

@@ -88,6 +88,7 @@ func New(s Services) *API {
 	cfg := huma.DefaultConfig("Slipway", s.Version)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "/api/openapi", "", "/api/schemas"
 	cfg.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	cfg.CreateHooks = nil // no "$schema" members in answers
 	cfg.Info.Description = "From a change in any of a product's repositories to a tested, tagged release on its nodes."
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

@@ -33,7 +33,7 @@ func (a *API) catalog() {
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/products/{product}/components/{component}", Role: auth.Viewer, Summary: "Show a component with its recipe"},
 		func(ctx context.Context, in *struct {
-			productPath
+			Product   string `path:"product" example:"ferry"`
 			Component string `path:"component" example:"timetable"`
 		}) (*One[catalog.Component], error) {
 			return one(a.Catalog.Component(ctx, in.Product, in.Component))
@@ -43,7 +43,7 @@ func (a *API) catalog() {
 		Summary: "List what needs a component, directly or through others, nearest first",
 	},
 		func(ctx context.Context, in *struct {
-			productPath
+			Product   string    `path:"product" example:"ferry"`
 			Component string    `path:"component" example:"timetable"`
 			At        time.Time `query:"at" doc:"As it was then; default now"`
 		}) (*One[Items[catalog.Dependent]], error) {
@@ -55,8 +55,8 @@ func (a *API) catalog() {
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/products/{product}/needs", Role: auth.Viewer, Summary: "List who needs whom"},
 		func(ctx context.Context, in *struct {
-			productPath
-			At time.Time `query:"at" doc:"As it was then; default now"`
+			Product string    `path:"product" example:"ferry"`
+			At      time.Time `query:"at" doc:"As it was then; default now"`
 		}) (*One[Items[catalog.Edge]], error) {
 			edges, err := a.Catalog.NeedsAt(ctx, in.Product, in.At)
 			return one(Items[catalog.Edge]{Items: edges}, err)

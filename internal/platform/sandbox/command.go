@@ -92,6 +92,7 @@ func bwrapArgs(spec Spec, sources []string) []string {
 	}
 	args = append(args, "--perms", "0755", "--tmpfs", "/etc",
 		"--ro-bind", sources[0]+"/passwd", "/etc/passwd", "--ro-bind", sources[0]+"/group", "/etc/group",
+		"--ro-bind", sources[0]+"/hosts", "/etc/hosts", "--ro-bind", sources[0]+"/nsswitch.conf", "/etc/nsswitch.conf",
 		"--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--remount-ro", "/etc",
 		"--proc", "/proc", "--dev", "/dev",
 		"--perms", "1777", "--size", strconv.FormatInt(spec.Limits.TempBytes, 10), "--tmpfs", "/tmp", "--dir", "/tmp/home",

@@ -1,9 +1,10 @@
 // Package sandbox runs one command in a bubblewrap sandbox and says how it ended.
 //
 // What the command sees is built from nothing: /usr of the host (read-only, and with it /bin, /lib, /lib64, /sbin),
-// /etc with two made-up files (passwd, group) and the host's alternatives links, a fresh /proc, /dev and /tmp, and the
-// mounts that the [Spec] names. There is no network but its own loopback, no process, user or host name of the host, no
-// capability, no way to make user namespaces, and no variable of the caller's environment.
+// /etc with four made-up files (passwd, group, hosts, nsswitch.conf) and the host's alternatives links, a fresh /proc,
+// /dev and /tmp, and the mounts that the [Spec] names. There is no network but its own loopback, which has the name
+// localhost, no process, user or host name of the host, no capability, no way to make user namespaces, and no variable
+// of the caller's environment.
 //
 // It never runs as root. When this process is root, the sandbox belongs to an unprivileged user id that no account
 // has; a short script, alone in its own mount namespace, first binds the mounts to a place where that user can reach

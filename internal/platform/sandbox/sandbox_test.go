@@ -58,8 +58,14 @@ var suite = []struct {
 		if !strings.HasPrefix(log, want) {
 			t.Fatalf("got\n%s\nwant\n%s", log, want)
 		}
-		if rest := strings.Fields(strings.TrimPrefix(log, want)); strings.Join(rest, " ") != "alternatives group passwd" {
+		if rest := strings.Fields(strings.TrimPrefix(log, want)); strings.Join(rest, " ") != "alternatives group hosts nsswitch.conf passwd" {
 			t.Fatalf("/etc holds %q", rest)
+		}
+	}},
+	{"localhost has an address", func(t *testing.T, r *Runner) {
+		exit, log := sh(t, r, "getent ahosts localhost", Limits{})
+		if exit.Code != 0 || !strings.Contains(log, "127.0.0.1") {
+			t.Fatalf("%+v\n%s", exit, log)
 		}
 	}},
 	{"no network", func(t *testing.T, r *Runner) {

@@ -31,6 +31,7 @@ type holder struct {
 	driftSeq int64
 	waits    map[string]string
 	refused  string
+	refusedN int64
 	full     bool   // the next report asks for everything
 	acked    string // digest of the statuses that the server has
 	dirty    map[string]bool
@@ -159,7 +160,7 @@ func (h *holder) accept(s plan.Slice) error {
 	refuse := func(why string) {
 		if h.refused != why {
 			h.log.Warn("version refused", "version", s.Version, "reason", why)
-			h.refused = why
+			h.refused, h.refusedN = why, s.Epoch
 			h.cfg.changed()
 		}
 	}
@@ -183,7 +184,7 @@ func (h *holder) accept(s plan.Slice) error {
 			h.cfg.changed()
 			return nil
 		}
-		h.refused = ""
+		h.refused, h.refusedN = "", 0
 		if s.Epoch == h.taken.Epoch {
 			return nil
 		}
@@ -205,7 +206,7 @@ func (h *holder) accept(s plan.Slice) error {
 		return nil
 	}
 	if s.Epoch == h.taken.Epoch && s.Digest == h.taken.Digest {
-		h.refused, h.full = "", false
+		h.refused, h.refusedN, h.full = "", 0, false
 		return nil
 	}
 	s.Resources = resources
@@ -219,7 +220,7 @@ func (h *holder) take(s plan.Slice) error {
 		return err
 	}
 	h.log.Info("version taken", "version", s.Version, "resources", len(s.Resources))
-	h.refused, h.full = "", false
+	h.refused, h.refusedN, h.full = "", 0, false
 	h.retries = map[string]retry{}
 	if h.stop != nil {
 		h.stop()
@@ -257,7 +258,7 @@ func (h *holder) report() plan.ProductReport {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := plan.ProductReport{
-		Version: h.taken.Version, Epoch: h.taken.Epoch, Digest: h.taken.Digest, Refused: h.refused, Full: h.full, Drifts: slices.Clone(h.drifts),
+		Version: h.taken.Version, Epoch: h.taken.Epoch, Digest: h.taken.Digest, Refused: h.refused, RefusedEpoch: h.refusedN, Full: h.full, Drifts: slices.Clone(h.drifts),
 	}
 	statuses := h.statuses()
 	r.StatusDigest = plan.StatusDigest(statuses)

@@ -80,6 +80,8 @@ func isNews(st NodeState, r plan.ProductReport) bool {
 		return true
 	case r.Epoch > st.Epoch:
 		return !strings.HasPrefix(st.Standing.Reason, refusal(st, r))
+	case r.Refused != "" && r.RefusedEpoch == st.Epoch:
+		return st.Standing.Reason != r.Refused
 	case r.Epoch < st.Epoch || r.Digest != st.Digest:
 		return false
 	}
@@ -119,6 +121,8 @@ func take(ctx context.Context, tx Tx, st NodeState, r plan.ProductReport) (NodeS
 		if err := raise(ctx, tx, st.Product, r.Epoch); err != nil {
 			return st, err
 		}
+	case r.Refused != "" && r.RefusedEpoch == st.Epoch:
+		st.Standing = plan.Standing{Node: st.Node, State: plan.Failed, Counts: map[plan.State]int{}, Reason: r.Refused}
 	case r.Epoch == st.Epoch && r.Digest == st.Digest:
 		if r.Statuses != nil {
 			st.Statuses, st.StatusDigest = r.Statuses, r.StatusDigest
@@ -128,7 +132,7 @@ func take(ctx context.Context, tx Tx, st NodeState, r plan.ProductReport) (NodeS
 		if err != nil {
 			return st, err
 		}
-		st.Standing = plan.Stand(plan.Node{Name: st.Node, Online: true, Desired: slice.Resources, Reported: st.Statuses, Heard: true, Refused: r.Refused})
+		st.Standing = plan.Stand(plan.Node{Name: st.Node, Online: true, Desired: slice.Resources, Reported: st.Statuses, Heard: true})
 	}
 	st.Reported = tx.Now()
 	if err := tx.NodeStates().Put(ctx, st); err != nil {

@@ -203,7 +203,7 @@ func (c *compiler) result() (Result, error) {
 		return Result{}, slipway.Errorf(slipway.Invalid, "resources require each other in a circle: %s", strings.Join(cycle, " -> ")).
 			At(first.Position).Try("remove one of these requirements")
 	}
-	out := Result{Resources: map[string][]plan.Resource{}, Total: len(ordered), Output: c.output}
+	out := Result{Nodes: []string{}, Resources: map[string][]plan.Resource{}, Total: len(ordered), Output: c.output}
 	for _, r := range ordered {
 		node := plan.NodeOf(r.ID)
 		if out.Resources[node] == nil {

@@ -20,7 +20,6 @@ type Node struct {
 	Desired  []Resource // what the version asks of it
 	Reported []Status   // its last report about the version; nil: none yet
 	Heard    bool       // it has reported about the version
-	Refused  string     // why it did not take the version
 }
 
 // Stand says where a node stands. A status counts only when it is about the hash that is desired.
@@ -55,8 +54,6 @@ func Stand(n Node) Standing {
 	}
 	open := s.Counts[Waiting] + s.Counts[Deploying] + purging
 	switch {
-	case n.Refused != "":
-		s.State, s.Reason = Failed, n.Refused
 	case worst != nil:
 		s.State, s.Reason = Failed, fmt.Sprintf("%s is %s: %s", worst.ID, worst.State, worst.Reason)
 	case !n.Heard:

@@ -134,7 +134,6 @@ func TestStandAndJudge(t *testing.T) {
 		{"failed", Node{Online: true, Heard: true, Desired: desired,
 			Reported: []Status{{ID: "n/a", Hash: "h-n/a", State: Failed, Reason: "disk full"}, {ID: "n/b", Hash: "h-n/b", State: Skipped}}}, Failed, "n/a is failed: disk full"},
 		{"purge to go", Node{Online: true, Heard: true, Desired: desired[:1], Reported: done}, Deploying, "1 of 2"},
-		{"refused", Node{Online: true, Heard: true, Desired: desired, Refused: "holds version 9"}, Failed, "holds version 9"},
 	}
 	for _, c := range cases {
 		got := Stand(c.node)

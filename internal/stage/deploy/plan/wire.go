@@ -57,12 +57,13 @@ type Report struct {
 type ProductReport struct {
 	Version      string   `json:"version"`
 	Epoch        int64    `json:"epoch"`
-	Digest       string   `json:"digest"`            // of the resources it holds
-	Refused      string   `json:"refused,omitempty"` // why it did not take the version it was offered last
-	Full         bool     `json:"full,omitempty"`    // send everything again: an increment did not fit
-	StatusDigest string   `json:"status_digest"`     // of its statuses
-	Statuses     []Status `json:"statuses,omitempty"`
-	Drifts       []Drift  `json:"drifts,omitempty"` // not acknowledged yet
+	Digest       string   `json:"digest"`                  // of the resources it holds
+	Refused      string   `json:"refused,omitempty"`       // why it did not take the version it was offered last
+	RefusedEpoch int64    `json:"refused_epoch,omitempty"` // of that version
+	Full         bool     `json:"full,omitempty"`          // send everything again: an increment did not fit
+	StatusDigest string   `json:"status_digest"`           // of its statuses
+	Statuses     []Status `json:"statuses"`                // null: as the server has them
+	Drifts       []Drift  `json:"drifts,omitempty"`        // not acknowledged yet
 }
 
 // DryRunReport is what a version would change on a node.

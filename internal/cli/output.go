@@ -38,6 +38,7 @@ func (t *table) add(cells ...any) {
 		default:
 			row[i] = fmt.Sprint(c)
 		}
+		row[i] = strings.ReplaceAll(row[i], "\n", " ")
 	}
 	t.rows = append(t.rows, row)
 }
@@ -147,7 +148,6 @@ func (a *app) writeTable(t *table) error {
 
 func line(b *strings.Builder, cells []string, widths []int, style func(int) lipgloss.Style) {
 	for i, cell := range cells {
-		cell = strings.ReplaceAll(cell, "\n", " ")
 		b.WriteString(style(i).Render(cell))
 		if i < len(cells)-1 {
 			b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+2))

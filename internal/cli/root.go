@@ -115,14 +115,14 @@ tagged release that runs on the product's nodes.`,
 		&cobra.Group{ID: "admin", Title: "Administer:"})
 	// One line per verb, by group.
 	root.AddCommand(grouped("run",
-		a.upCmd(), a.serverCmd(),
+		a.initCmd(), a.upCmd(), a.serverCmd(),
 	)...)
 	root.AddCommand(grouped("road",
 		a.productCmd(), a.componentCmd(), a.checkCmd(), a.schemaCmd(),
-		a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.eventsCmd(),
+		a.buildCmd(), a.waveCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",
-		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.jobsCmd(), a.versionCmd(),
+		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.jobsCmd(), a.versionCmd(),
 	)...)
 	return root
 }

@@ -17,6 +17,7 @@ import (
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/build"
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
@@ -33,6 +34,7 @@ type Services struct {
 	Health func(context.Context) lifecycle.Health // what /readyz tells
 
 	Catalog     *catalog.Service
+	Build       *build.Service
 	Compose     *compose.Service
 	Integration *integration.Service
 	Gating      *gating.Service
@@ -106,6 +108,7 @@ func New(s Services) *API {
 	a.gating()
 	a.releases()
 	a.composes()
+	a.builds()
 	return a
 }
 
@@ -170,6 +173,7 @@ func (a *API) guard(role auth.Role) func(huma.Context, func(huma.Context)) {
 		ctx := r.Context()
 		id, err := a.Auth.Request(r)
 		if err == nil {
+			noteCaller(ctx, id.User)
 			ctx = auth.With(ctx, id)
 			err = auth.Require(ctx, role)
 		}
@@ -177,7 +181,6 @@ func (a *API) guard(role auth.Role) func(huma.Context, func(huma.Context)) {
 			writeProblem(w, a.problem(ctx, err))
 			return
 		}
-		noteCaller(ctx, id.User)
 		next(huma.WithContext(hc, context.WithValue(ctx, urlKey{}, r.URL)))
 	}
 }

@@ -3,6 +3,7 @@ package httpapitest
 
 import (
 	"context"
+	"log/slog"
 	"net/http/httptest"
 	"testing"
 
@@ -32,7 +33,8 @@ func Serve(t testing.TB, db *store.DB, fill func(*httpapi.Services)) *Server {
 			t.Fatal(err)
 		}
 	}
-	s := httpapi.Services{Version: "test", Auth: users, Ledger: ledger{db}, Jobs: db, Metrics: prometheus.NewRegistry()}
+	s := httpapi.Services{Version: "test", Auth: users, Ledger: ledger{db}, Jobs: db, Metrics: prometheus.NewRegistry(),
+		Log: slog.New(slog.DiscardHandler)}
 	if fill != nil {
 		fill(&s)
 	}

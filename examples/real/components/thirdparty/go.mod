@@ -1,0 +1,63 @@
+module slipway.example/thirdparty
+
+go 1.25.0
+
+// One version of each for the whole product, whatever the go.mod files of its components ask for. The
+// generator says what is missing here.
+require (
+	github.com/alecthomas/kingpin/v2 v2.4.0
+	github.com/alecthomas/units v0.0.0-20240927000941-0f3dac36c52b
+	github.com/beevik/ntp v1.5.0
+	github.com/beorn7/perks v1.0.1
+	github.com/cespare/xxhash/v2 v2.3.0
+	github.com/coreos/go-systemd/v22 v22.7.0
+	github.com/davecgh/go-spew v1.1.1
+	github.com/dennwc/btrfs v0.0.0-20241002142654-12ae127e0bf6
+	github.com/dennwc/ioctl v1.0.0
+	github.com/ema/qdisc v1.0.0
+	github.com/godbus/dbus/v5 v5.1.0
+	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/golang/groupcache v0.0.0-20241129210726-2c02b8208cf8
+	github.com/google/go-cmp v0.7.0
+	github.com/google/uuid v1.6.0
+	github.com/hashicorp/go-envparse v0.1.0
+	github.com/hodgesds/perf-utils v0.7.0
+	github.com/jpillora/backoff v1.0.0
+	github.com/jsimonetti/rtnetlink/v2 v2.0.5
+	github.com/json-iterator/go v1.1.12
+	github.com/julienschmidt/httprouter v1.3.0
+	github.com/klauspost/compress v1.18.0
+	github.com/kylelemons/godebug v1.1.0
+	github.com/mattn/go-xmlrpc v0.0.3
+	github.com/mdlayher/ethtool v0.5.0
+	github.com/mdlayher/genetlink v1.3.2
+	github.com/mdlayher/netlink v1.8.0
+	github.com/mdlayher/socket v0.5.1
+	github.com/mdlayher/vsock v1.2.1
+	github.com/mdlayher/wifi v0.6.0
+	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd
+	github.com/modern-go/reflect2 v1.0.2
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822
+	github.com/mwitkow/go-conntrack v0.0.0-20190716064945-2f068394615f
+	github.com/opencontainers/selinux v1.12.0
+	github.com/pmezard/go-difflib v1.0.0
+	github.com/prometheus-community/go-runit v0.1.0
+	github.com/safchain/ethtool v0.6.2
+	github.com/stretchr/testify v1.11.1
+	github.com/stvp/go-udp-testing v0.0.0-20201019212854-469649b16807
+	github.com/xhit/go-str2duration/v2 v2.1.0
+	go.uber.org/atomic v1.7.0
+	go.uber.org/goleak v1.3.0
+	go.uber.org/multierr v1.6.0
+	go.yaml.in/yaml/v2 v2.4.4
+	golang.org/x/crypto v0.54.0
+	golang.org/x/exp v0.0.0-20250911091902-df9299821621
+	golang.org/x/net v0.57.0
+	golang.org/x/oauth2 v0.36.0
+	golang.org/x/sync v0.24.0
+	golang.org/x/sys v0.49.0
+	golang.org/x/text v0.40.0
+	golang.org/x/time v0.15.0
+	google.golang.org/protobuf v1.36.11
+	gopkg.in/yaml.v3 v3.0.1
+)

@@ -127,7 +127,7 @@ func (s *services) handlers() []jobs.Handler {
 func (s *services) routes(r *running) (http.Handler, func()) {
 	api := httpapi.New(httpapi.Services{
 		Version: r.cfg.Version, Auth: s.auth, Ledger: ledger{r.db}, Jobs: r.db, Health: r.group.Health,
-		Catalog: s.catalog, Compose: s.compose, Integration: s.integration, Gating: s.gating, Release: s.release,
+		Catalog: s.catalog, Build: s.build, Compose: s.compose, Integration: s.integration, Gating: s.gating, Release: s.release,
 		Metrics: r.metrics.registry, Log: r.log,
 	})
 	mux := http.NewServeMux()

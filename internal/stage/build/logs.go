@@ -113,7 +113,7 @@ func (w *logWriter) said() string {
 }
 
 // Log returns a build's log from the given offset in bytes. While the build waits or runs, a following reader blocks for
-// more until the build has ended or ctx has; one that does not follow ends where the log ends now.
+// more until the build has ended or ctx has, or the reader is closed; one that does not follow ends where the log ends now.
 func (s *Service) Log(ctx context.Context, id string, offset int64, follow bool) (io.ReadCloser, error) {
 	if offset < 0 {
 		return nil, slipway.Errorf(slipway.Invalid, "the offset %d is negative", offset)
@@ -121,16 +121,18 @@ func (s *Service) Log(ctx context.Context, id string, offset int64, follow bool)
 	if _, err := s.Build(ctx, id); err != nil {
 		return nil, err
 	}
-	return &logReader{ctx: ctx, s: s, id: id, at: offset, follow: follow}, nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &logReader{ctx: ctx, cancel: cancel, s: s, id: id, at: offset, follow: follow}, nil
 }
 
 type logReader struct {
-	ctx    context.Context
+	ctx    context.Context // of the call to Log: a reader is one request
+	cancel context.CancelCauseFunc
 	s      *Service
 	id     string
 	at     int64
 	follow bool
-	kept   io.ReadCloser // the artifact, once the build is done
+	kept   io.Reader // the artifact, once the build is done
 }
 
 func (r *logReader) Read(p []byte) (int, error) {
@@ -198,18 +200,19 @@ func (r *logReader) open(d artifact.Digest) error {
 	if err != nil {
 		return err
 	}
+	context.AfterFunc(r.ctx, func() { log.Close() })
 	if _, err := io.CopyN(io.Discard, log, r.at); err != nil && !errors.Is(err, io.EOF) {
-		log.Close()
 		return err
 	}
 	r.kept = log
 	return nil
 }
 
+var errClosed = errors.New("the log's reader was closed")
+
+// Close ends a Read that waits. It may be called at any time, also twice.
 func (r *logReader) Close() error {
-	if r.kept != nil {
-		return r.kept.Close()
-	}
+	r.cancel(errClosed)
 	return nil
 }
 

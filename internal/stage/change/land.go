@@ -334,6 +334,10 @@ func (s *Service) merge(ctx context.Context, g git.Repo, c Change, ahead bool) (
 		}
 		tree = m.Tree
 	}
+	onto, err := g.Commit(ctx, base)
+	if err != nil || tree == onto.Tree {
+		return base, nil, err // the branch has everything already
+	}
 	id, err := g.WriteCommit(ctx, git.NewCommit{
 		Tree: tree, Parents: []string{base, ps.Commit}, Author: git.Self(c.Landing.Time), Committer: git.Self(c.Landing.Time),
 		Message: fmt.Sprintf("Merge change %d: %s\n", c.Number, c.Title),

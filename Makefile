@@ -16,7 +16,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 GO ?= go
 
 build:
-	@$(GO) build -o bin/slipway ./cmd/slipway
+	@$(GO) build -ldflags='-s -w' -o bin/slipway ./cmd/slipway
 
 setup:
 	@scripts/setup test

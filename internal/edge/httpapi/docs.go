@@ -17,7 +17,7 @@ const docsPage = `<!doctype html>
 <body>
 <rapi-doc spec-url="/api/openapi.json" load-fonts="false" regular-font="system-ui, sans-serif" mono-font="ui-monospace, monospace"
  render-style="read" theme="light" primary-color="#0b6bcb" schema-style="table" show-header="false" allow-server-selection="false"
- allow-spec-file-download="true" fetch-credentials="include" persist-auth="true">
+ allow-spec-file-download="false" allow-spec-url-load="false" fetch-credentials="include" persist-auth="true">
 <p slot="footer"><a href="/api/openapi.json">openapi.json</a> · <a href="/api/openapi.yaml">openapi.yaml</a></p>
 </rapi-doc>
 <noscript>The API is described at <a href="/api/openapi.yaml">/api/openapi.yaml</a>.</noscript>

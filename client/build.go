@@ -22,16 +22,17 @@ type BuildFilter struct {
 	Product, Component string
 	Wave               string // those that make up the wave, reused ones too
 	State              string // queued, running or done
+	Key                string // the action's, as manifests name it
 	Outcome            string // pass, fail, infra, timeout or cancelled
 }
 
 // Builds lists builds, newest first.
 func (c *Client) Builds(ctx context.Context, f BuildFilter, limit int) iter.Seq2[Build, error] {
 	return list[Build](ctx, c, "/api/v1/builds",
-		values("product", f.Product, "component", f.Component, "wave", f.Wave, "state", f.State, "outcome", f.Outcome), limit)
+		values("product", f.Product, "component", f.Component, "wave", f.Wave, "state", f.State, "key", f.Key, "outcome", f.Outcome), limit)
 }
 
-// Build shows one build.
+// Build shows one build, by its id or its action's key.
 func (c *Client) Build(ctx context.Context, id string) (Build, error) {
 	return get[Build](ctx, c, "/api/v1/builds/"+segment(id), nil)
 }

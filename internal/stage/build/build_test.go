@@ -27,6 +27,7 @@ import (
 // world is a build stage on a real database, real repositories, a real store and real sandboxes.
 type world struct {
 	t    testing.TB
+	wrap func(build.Executor) build.Executor // around the sandbox; may be nil
 	dir  string
 	db   *store.DB
 	disk *artifact.Disk
@@ -66,7 +67,11 @@ func (w *world) open(cfg build.Config) {
 		w.t.Fatal(err)
 	}
 	cfg.Dir = filepath.Join(w.dir, "data")
-	w.s, err = build.New(store.Scope(w.db, func(tx *store.Tx) build.Tx { return tx }), w, w.disk, runner, cfg)
+	var exec build.Executor = runner
+	if w.wrap != nil {
+		exec = w.wrap(runner)
+	}
+	w.s, err = build.New(store.Scope(w.db, func(tx *store.Tx) build.Tx { return tx }), w, w.disk, exec, cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -324,6 +329,9 @@ func TestRoad(t *testing.T) {
 		}
 		if b, err = w.s.Build(t.Context(), real.Components["codec"].Build); err != nil || !strings.Contains(b.Why, "libwire has another output") {
 			t.Fatal(b.Why, err)
+		}
+		if same, err := w.s.Build(t.Context(), b.Key); err != nil || same.ID != b.ID {
+			t.Fatal(same.ID, err)
 		}
 		if b.Inputs["libwire"] != real.Components["libwire"].Artifact || b.Output == "" || b.Host == "" || b.Worker == "" || b.Log == "" || b.Finished.Before(b.Started) {
 			t.Fatalf("%+v", b)

@@ -118,11 +118,12 @@ func (s *Service) Log(ctx context.Context, id string, offset int64, follow bool)
 	if offset < 0 {
 		return nil, slipway.Errorf(slipway.Invalid, "the offset %d is negative", offset)
 	}
-	if _, err := s.Build(ctx, id); err != nil {
+	b, err := s.Build(ctx, id)
+	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	return &logReader{ctx: ctx, cancel: cancel, s: s, id: id, at: offset, follow: follow}, nil
+	return &logReader{ctx: ctx, cancel: cancel, s: s, id: b.ID, at: offset, follow: follow}, nil
 }
 
 type logReader struct {
@@ -156,6 +157,9 @@ func (r *logReader) Read(p []byte) (int, error) {
 		b, err := r.s.Build(r.ctx, r.id)
 		if err != nil {
 			return 0, err
+		}
+		if b.State == Done {
+			r.s.logs.tell(r.id) // nobody else will: it ended before we asked
 		}
 		switch {
 		case b.State == Done && b.Log == "":

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/internal/platform/jobs/jobstest"
+	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
 	"slipway.dev/slipway/internal/store"
@@ -299,7 +300,7 @@ func victim(t *testing.T, dir string) {
 func TestHostFailure(t *testing.T) {
 	w := newWorld(t, storetest.Open(t), build.Config{})
 	w.commit("lib", "components/lib", long("lib", 0))
-	// bubblewrap cannot be found: the host's fault, tried three times, then told.
+	// bubblewrap cannot be found: the host's fault, and no use to try again.
 	t.Setenv("PATH", gitOnly(t))
 	if _, err := w.s.StartWave(t.Context(), w.request("w1", "lib")); err != nil {
 		t.Fatal(err)
@@ -312,6 +313,55 @@ func TestHostFailure(t *testing.T) {
 	if err := w.s.Check(t.Context()); !slipway.Is(err, slipway.Unavailable) || !strings.Contains(err.Error(), "apt-get install bubblewrap") {
 		t.Fatal(err)
 	}
+}
+
+// flaky is a sandbox on a host that fails some times before it works.
+type flaky struct {
+	build.Executor
+	failures int
+}
+
+func (f *flaky) Run(ctx context.Context, spec sandbox.Spec) (sandbox.Exit, error) {
+	if f.failures > 0 {
+		f.failures--
+		return sandbox.Exit{}, slipway.Errorf(slipway.Unavailable, "the disk is full")
+	}
+	return f.Executor.Run(ctx, spec)
+}
+
+func TestFaultsAreTriedAgain(t *testing.T) {
+	w := newWorld(t, storetest.Open(t), build.Config{})
+	w.commit("lib", "components/lib", map[string]string{"slipway.yaml": recipe("lib", "", "echo x > $OUT/f")})
+	f := &flaky{failures: 5}
+	w.wrap = func(e build.Executor) build.Executor { f.Executor = e; return f }
+	w.open(build.Config{})
+	// run drains the jobs, which say each fault, and returns how many there were.
+	run := func(wave string) (faults int) {
+		if _, err := w.s.StartWave(t.Context(), w.request(wave, "lib")); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			err := jobstest.DrainErr(t.Context(), w.db, w.s.Handlers()...)
+			if err == nil {
+				return faults
+			}
+			if !strings.Contains(err.Error(), "the disk is full") {
+				t.Fatal(err)
+			}
+			faults++
+		}
+	}
+	if n := run("w1"); n != 2 { // the third is the end
+		t.Fatalf("%d faults", n)
+	}
+	c := w.status("w1").Components["lib"]
+	if c.Outcome != slipway.Infra || !strings.Contains(c.Reason, "the disk is full") {
+		t.Fatalf("%+v", c)
+	}
+	if n := run("w2"); n != 2 {
+		t.Fatalf("%d faults", n)
+	}
+	w.passed(w.status("w2"))
 }
 
 // gitOnly is a folder with git alone, to be the PATH.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -148,9 +149,26 @@ func (s *Service) Waves(ctx context.Context, q slipway.Query) (all []Wave, err e
 	return all, err
 }
 
-// Build returns one build.
+// Build returns one build, by its id or by its action's key: of several with one key, the newest that others can use.
 func (s *Service) Build(ctx context.Context, id string) (b Build, err error) {
-	err = s.store.View(ctx, func(tx Tx) error { b, err = tx.Builds().Get(ctx, id); return err })
+	err = s.store.View(ctx, func(tx Tx) error {
+		if !strings.HasPrefix(id, artifact.Prefix) {
+			b, err = tx.Builds().Get(ctx, id)
+			return err
+		}
+		same, err := tx.Builds().Find(ctx, slipway.Query{Key: id, Newest: true})
+		if err != nil {
+			return err
+		}
+		if len(same) == 0 {
+			return slipway.Errorf(slipway.NotFound, "no build has the key %s", id)
+		}
+		b = same[0]
+		if i := slices.IndexFunc(same, Build.usable); i >= 0 {
+			b = same[i]
+		}
+		return nil
+	})
 	return b, err
 }
 

@@ -15,8 +15,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"slipway.dev/slipway/internal/agent"
 	"slipway.dev/slipway/internal/agent/executor"
@@ -68,7 +71,7 @@ type world struct {
 	lab    *lab.Service
 	disk   *artifact.Disk
 	api    *agentapi.Server
-	poker  *agentapi.Poker
+	poker  *poker
 	url    string
 	dir    string // bus
 	shared string
@@ -77,9 +80,18 @@ type world struct {
 	stopBus func()
 }
 
+// poker pokes over the bus that is there at the moment.
+type poker struct{ conn atomic.Pointer[nats.Conn] }
+
+func (p *poker) Poke(node string) {
+	if err := p.conn.Load().Publish(bus.PokeSubject(node), nil); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		panic(err)
+	}
+}
+
 func newWorld(t *testing.T, cfg lab.Config) *world {
 	t.Helper()
-	w := &world{t: t, db: storetest.Open(t), poker: &agentapi.Poker{}, dir: t.TempDir(), shared: t.TempDir()}
+	w := &world{t: t, db: storetest.Open(t), poker: &poker{}, dir: t.TempDir(), shared: t.TempDir()}
 	w.lab = lab.New(store.Scope(w.db, func(tx *store.Tx) lab.Tx { return tx }), spec.ParseExperiment, w.poker, cfg)
 	var err error
 	if w.disk, err = artifact.OpenDisk(t.TempDir()); err != nil {
@@ -119,7 +131,7 @@ func (w *world) startBus() {
 		w.t.Fatal(err)
 	}
 	w.bus = b
-	w.poker.Use(b.Conn)
+	w.poker.conn.Store(b.Conn)
 	w.lab.Listening()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -115,15 +115,16 @@ tagged release that runs on the product's nodes.`,
 		&cobra.Group{ID: "admin", Title: "Administer:"})
 	// One line per verb, by group.
 	root.AddCommand(grouped("run",
-		a.initCmd(), a.upCmd(), a.serverCmd(),
+		a.initCmd(), a.upCmd(), a.serverCmd(), a.agentCmd(),
 	)...)
 	root.AddCommand(grouped("road",
-		a.productCmd(), a.componentCmd(), a.checkCmd(), a.schemaCmd(),
-		a.buildCmd(), a.waveCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.eventsCmd(),
+		a.repoCmd(), a.changeCmd(), a.productCmd(), a.componentCmd(), a.checkCmd(), a.schemaCmd(),
+		a.buildCmd(), a.waveCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",
 		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.jobsCmd(), a.versionCmd(),
 	)...)
+	root.AddCommand(a.gitHookCmd())
 	return root
 }
 

@@ -127,7 +127,8 @@ func (s *services) handlers() []jobs.Handler {
 func (s *services) routes(r *running) (http.Handler, func()) {
 	api := httpapi.New(httpapi.Services{
 		Version: r.cfg.Version, Auth: s.auth, Ledger: ledger{r.db}, Jobs: r.db, Health: r.group.Health,
-		Catalog: s.catalog, Build: s.build, Compose: s.compose, Integration: s.integration, Gating: s.gating, Release: s.release,
+		Source: s.source, Change: s.change, Catalog: s.catalog, Build: s.build, Compose: s.compose, Deploy: s.deploy, Integration: s.integration, Gating: s.gating, Release: s.release,
+		Lab: s.lab, Kick: r.bus.Kick,
 		Metrics: r.metrics.registry, Log: r.log,
 	})
 	mux := http.NewServeMux()
@@ -135,6 +136,7 @@ func (s *services) routes(r *running) (http.Handler, func()) {
 		mux.Handle(path, api)
 	}
 	mux.Handle(githttp.Prefix, s.git)
+	mux.Handle(githttp.WebhookPrefix, s.git.Webhook())
 	mux.Handle("/agent/", s.agents.Handler())
 	mux.Handle("/composes/", s.compose.Handler())
 	return mux, api.Close

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"context"
-
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/lab"
 )
@@ -26,29 +24,4 @@ func (tx *Tx) Experiments() slipway.Table[lab.Experiment] {
 // ExperimentLogs keeps the pieces of the steps' logs, by assignment and step.
 func (tx *Tx) ExperimentLogs() slipway.Table[lab.LogChunk] {
 	return table[lab.LogChunk](tx, "experiment_logs")
-}
-
-// Outbox is the ledger as the bus's publisher reads it: several publishers have several names.
-type Outbox struct {
-	DB   *DB
-	Name string
-}
-
-// After returns up to limit events with a number greater than seq, in order.
-func (o Outbox) After(ctx context.Context, seq int64, limit int) ([]slipway.Event, error) {
-	return o.DB.Events(ctx, EventQuery{After: seq, Limit: limit})
-}
-
-// Cursor is the number of the last event that was published; 0 at first.
-func (o Outbox) Cursor(ctx context.Context) (seq int64, err error) {
-	err = o.DB.View(ctx, func(tx *Tx) error {
-		seq, err = tx.Cursor(ctx, o.Name)
-		return err
-	})
-	return seq, err
-}
-
-// SetCursor remembers it.
-func (o Outbox) SetCursor(ctx context.Context, seq int64) error {
-	return o.DB.Update(ctx, func(tx *Tx) error { return tx.SetCursor(ctx, o.Name, seq) })
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -157,17 +156,4 @@ func (s *Server) sync(ctx context.Context, node string, data []byte, reply *bus.
 func fault(err error) *bus.Fault {
 	f := bus.FaultOf(err)
 	return &f
-}
-
-// Poker pokes agents over the bus. The zero value pokes nobody until Use.
-type Poker struct{ conn atomic.Pointer[nats.Conn] }
-
-// Use sets the connection over which to poke.
-func (p *Poker) Use(conn *nats.Conn) { p.conn.Store(conn) }
-
-// Poke tells a node's agent to sync. It may get lost: agents sync anyway.
-func (p *Poker) Poke(node string) {
-	if conn := p.conn.Load(); conn != nil && bus.ValidNode(node) {
-		_ = conn.Publish(bus.PokeSubject(node), nil)
-	}
 }

@@ -18,10 +18,14 @@ import (
 	"slipway.dev/slipway/internal/platform/lifecycle"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
+	"slipway.dev/slipway/internal/stage/change"
 	"slipway.dev/slipway/internal/stage/compose"
+	"slipway.dev/slipway/internal/stage/deploy"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
+	"slipway.dev/slipway/internal/stage/lab"
 	"slipway.dev/slipway/internal/stage/release"
+	"slipway.dev/slipway/internal/stage/source"
 )
 
 // Services is everything that the API serves. Each stage adds one field.
@@ -33,12 +37,17 @@ type Services struct {
 	Jobs   Jobs
 	Health func(context.Context) lifecycle.Health // what /readyz tells
 
+	Source      *source.Service
+	Change      *change.Service
 	Catalog     *catalog.Service
 	Build       *build.Service
 	Compose     *compose.Service
+	Deploy      *deploy.Service
 	Integration *integration.Service
 	Gating      *gating.Service
 	Release     *release.Service
+	Lab         *lab.Service
+	Kick        func(publicKey string) error // ends the connections of a removed node's agent
 
 	Metrics *prometheus.Registry // what /metrics gathers; default a fresh one
 	Log     *slog.Logger         // default slog.Default()
@@ -102,12 +111,16 @@ func New(s Services) *API {
 	a.observability()
 
 	a.users()
+	a.sources()
+	a.changes()
 	a.catalog()
 	a.events()
 	a.queue()
 	a.gating()
 	a.releases()
+	a.lab()
 	a.composes()
+	a.deployments()
 	a.builds()
 	return a
 }

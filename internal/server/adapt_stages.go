@@ -18,16 +18,11 @@ import (
 type landedChanges struct{ s *services }
 
 func (l landedChanges) Landed(ctx context.Context, repo, commit string) (integration.Change, bool, error) {
-	changes, err := l.s.change.Changes(ctx, change.Filter{Repo: repo, States: []string{"landed"}})
-	if err != nil {
+	c, ok, err := l.s.change.LandedAs(ctx, repo, commit)
+	if err != nil || !ok {
 		return integration.Change{}, false, err
 	}
-	for _, c := range changes {
-		if c.Landed != nil && c.Landed.Commit == commit {
-			return integration.Change{Ref: slipway.Ref("change", c.ID()), Title: c.Title, Author: c.Author}, true, nil
-		}
-	}
-	return integration.Change{}, false, nil
+	return integration.Change{Ref: slipway.Ref("change", c.ID()), Title: c.Title, Author: c.Author}, true, nil
 }
 
 // changeCatalog is what changes need to know of products.

@@ -107,6 +107,18 @@ func (s *Service) Changes(ctx context.Context, f Filter) (found []Change, err er
 	return found, err
 }
 
+// LandedAs returns the change whose landing put a commit on its branch; ok is false when none did. It is known from the
+// moment that the branch can move.
+func (s *Service) LandedAs(ctx context.Context, repo, commit string) (c Change, ok bool, err error) {
+	found, err := s.Changes(ctx, Filter{Repo: repo, States: []string{string(plan.Landed), string(plan.Landing)}})
+	for _, c := range found {
+		if c.Landed != nil && c.Landed.Commit == commit || c.Landing != nil && c.Landing.Outcome != nil && c.Landing.Outcome.Commit == commit {
+			return c, true, nil
+		}
+	}
+	return Change{}, false, err
+}
+
 // Voter is who votes.
 type Voter struct {
 	Name       string

@@ -1,0 +1,95 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+
+	"slipway.dev/slipway/internal/platform/auth"
+	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/integration"
+)
+
+func (s *Server) queues() {
+	s.page("GET /ui/products/{product}/queue", func(r *http.Request) (view, error) {
+		product := r.PathValue("product")
+		p, err := s.Catalog.Get(r.Context(), product)
+		if err != nil {
+			return view{}, err
+		}
+		q, err := s.Queue.Queue(r.Context(), p.Name)
+		if err != nil && !slipway.Is(err, slipway.NotFound) {
+			return view{}, err
+		}
+		entries, err := s.Queue.Entries(r.Context(), slipway.Query{Product: product, Newest: true, After: r.URL.Query().Get("after"), Limit: pageSize + 1})
+		entries, next := cut(entries, integration.Entry.ID)
+		id, _ := auth.From(r.Context())
+		return view{Title: "Queue of " + product, Product: product, Topics: []string{product + ":integration."}, Body: queuePage(product, q, entries, next, id)}, err
+	})
+	s.page("GET /ui/entries/{number}", s.entry)
+	back := func(product string) string { return "/ui/products/" + url.PathEscape(product) + "/queue" }
+	s.action("/ui/products/{product}/queue/freeze", auth.Gatekeeper, func(r *http.Request) (string, error) {
+		return back(r.PathValue("product")), s.Queue.Freeze(r.Context(), r.PathValue("product"), auth.Actor(r.Context()), r.FormValue("reason"))
+	})
+	s.action("/ui/products/{product}/queue/resume", auth.Gatekeeper, func(r *http.Request) (string, error) {
+		return back(r.PathValue("product")), s.Queue.Resume(r.Context(), r.PathValue("product"), auth.Actor(r.Context()))
+	})
+	s.action("/ui/entries/{number}/requeue", auth.Gatekeeper, func(r *http.Request) (string, error) {
+		n, err := number(r, "number")
+		if err != nil {
+			return "", err
+		}
+		e, err := s.Queue.Requeue(r.Context(), n, auth.Actor(r.Context()))
+		return href(slipway.Ref("entry", e.ID())), err
+	})
+	s.action("/ui/entries/{number}/dequeue", auth.Gatekeeper, func(r *http.Request) (string, error) {
+		n, err := number(r, "number")
+		if err != nil {
+			return "", err
+		}
+		return href(slipway.Ref("entry", r.PathValue("number"))), s.Queue.Dequeue(r.Context(), n, auth.Actor(r.Context()), r.FormValue("reason"))
+	})
+}
+
+func (s *Server) entry(r *http.Request) (view, error) {
+	n, err := number(r, "number")
+	if err != nil {
+		return view{}, err
+	}
+	e, err := s.Queue.Entry(r.Context(), n)
+	if err != nil {
+		return view{}, err
+	}
+	topics := []string{slipway.Ref("entry", e.ID())}
+	d := slipway.Decision{}
+	var c integration.Candidate
+	if e.Candidate != "" {
+		topics = append(topics, slipway.Ref("candidate", e.Candidate), slipway.Ref("wave", e.Wave))
+		if c, err = s.Queue.Candidate(r.Context(), e.Candidate); err != nil && !slipway.Is(err, slipway.NotFound) {
+			return view{}, err
+		}
+		if d, err = s.Queue.Decision(r.Context(), n); err != nil && !slipway.Is(err, slipway.NotFound) && !slipway.Is(err, slipway.Conflict) {
+			return view{}, err
+		}
+	}
+	var runs []run
+	for _, x := range e.Experiments {
+		status, err := s.Lab.Get(r.Context(), x.ID)
+		if err != nil && !slipway.Is(err, slipway.NotFound) {
+			return view{}, err
+		}
+		one := run{x, "", "waiting", "its nodes are not asked for yet"}
+		if err == nil {
+			one.Ref, one.State, one.Reason = status.Ref(), experimentState(status), status.Reason
+			topics = append(topics, status.Ref())
+		}
+		runs = append(runs, one)
+	}
+	id, _ := auth.From(r.Context())
+	return view{Title: "Entry " + e.ID(), Product: e.Product, Topics: topics, Body: entryPage(e, c, d, runs, id)}, nil
+}
+
+// run is an experiment of an entry and what has become of it.
+type run struct {
+	integration.Run
+	Ref, State, Reason string
+}

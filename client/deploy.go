@@ -5,7 +5,7 @@ import (
 	"iter"
 	"net/http"
 
-	"slipway.dev/slipway/internal/edge/httpapi"
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/stage/deploy"
 )
 
@@ -31,7 +31,7 @@ func (c *Client) Deployment(ctx context.Context, product string) (DeployStatus, 
 
 // Rollback puts an older version's resources in force again, as a new version. An empty to: the one deployed before.
 func (c *Client) Rollback(ctx context.Context, product, to, reason string) (DeployVersion, error) {
-	return do[DeployVersion](ctx, c, http.MethodPost, "/api/v1/deployments/"+segment(product)+"/rollback", nil, httpapi.NewRollback{To: to, Reason: reason})
+	return do[DeployVersion](ctx, c, http.MethodPost, "/api/v1/deployments/"+segment(product)+"/rollback", nil, wire.NewRollback{To: to, Reason: reason})
 }
 
 // Recompile has a product's model compiled again.

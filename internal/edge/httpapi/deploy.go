@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/stage/deploy"
 )
@@ -18,12 +19,6 @@ type deployedProduct struct {
 	Product string `path:"product" example:"ferry"`
 }
 
-// NewRollback asks to go back.
-type NewRollback struct {
-	To     string `json:"to,omitempty" doc:"The version to go back to; absent: the newest older one that had been deployed everywhere and asked for something else" example:"ferry-5"`
-	Reason string `json:"reason,omitempty" maxLength:"1000"`
-}
-
 func (a *API) deployments() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/deployments/{product}", Role: auth.Viewer, Summary: "Show how a product stands on its nodes",
 		About: "The version in force, the last try to compile the model, and for each node what it last reported."},
@@ -35,7 +30,7 @@ func (a *API) deployments() {
 		About:   "They become a new version, since agents never take a lower number. The product is held at that version's release until a newer release arrives."},
 		func(ctx context.Context, in *struct {
 			deployedProduct
-			Body NewRollback
+			Body wire.NewRollback
 		}) (*One[deploy.Version], error) {
 			return one(a.Deploy.Rollback(ctx, in.Product, in.Body.To, auth.Actor(ctx), in.Body.Reason))
 		})

@@ -55,3 +55,9 @@ type NewWaiver struct {
 	Reason        string    `json:"reason" minLength:"1" maxLength:"2000"`
 	Until         time.Time `json:"until,omitzero" doc:"When it ends; absent: when it is revoked"`
 }
+
+// NewRollback asks to go back.
+type NewRollback struct {
+	To     string `json:"to,omitempty" doc:"The version to go back to; absent: the newest older one that had been deployed everywhere and asked for something else" example:"ferry-5"`
+	Reason string `json:"reason,omitempty" maxLength:"1000"`
+}

@@ -118,10 +118,11 @@ func (h artifactHandler) Apply(ctx context.Context, w Want) error {
 			return slipway.Errorf(slipway.Invalid, "component %s %s has no %s in its output", attrs.Component, attrs.Version, attrs.Subpath).At(w.Position)
 		}
 	}
-	if err := h.root.link(at.link, at.target(tree)); err != nil {
-		return h.root.say(err, "switch artifact", attrs.Path)
+	// Old trees go before the switch: killed in between, the node has what it had and this begins again.
+	if err := h.prune(at, tree); err != nil {
+		return h.root.say(err, "remove old trees", attrs.Path)
 	}
-	return h.root.say(h.prune(at, tree), "remove old trees", attrs.Path)
+	return h.root.say(h.root.link(at.link, at.target(tree)), "switch artifact", attrs.Path)
 }
 
 // fetch lays a tree out under a temporary name, lists it, and gives it its name.
@@ -263,14 +264,20 @@ func (h artifactHandler) trees(at place) ([]string, error) {
 	return trees, nil
 }
 
-// prune removes all but the linked tree and the newest others.
-func (h artifactHandler) prune(at place, linked string) error {
+// prune removes all but the tree that is about to be linked, the one that is, and the newest others.
+func (h artifactHandler) prune(at place, next string) error {
 	trees, err := h.trees(at)
 	if err != nil {
 		return err
 	}
-	trees = slices.DeleteFunc(trees, func(t string) bool { return t == linked })
-	for _, t := range trees[:max(len(trees)-keptTrees, 0)] {
+	kept, linked := keptTrees, ""
+	if target, err := h.root.os.Readlink(at.link); err == nil {
+		if linked, _ = at.linked(target); linked != next {
+			kept--
+		}
+	}
+	trees = slices.DeleteFunc(trees, func(t string) bool { return t == next || t == linked })
+	for _, t := range trees[:max(len(trees)-kept, 0)] {
 		if err := h.root.os.RemoveAll(path.Join(at.store, t+".list")); err != nil {
 			return err
 		}

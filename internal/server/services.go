@@ -12,6 +12,7 @@ import (
 	"slipway.dev/slipway/internal/edge/agentapi"
 	"slipway.dev/slipway/internal/edge/githttp"
 	"slipway.dev/slipway/internal/edge/httpapi"
+	"slipway.dev/slipway/internal/edge/web"
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/bus"
@@ -139,7 +140,13 @@ func (s *services) routes(r *running) (http.Handler, func()) {
 	mux.Handle(githttp.WebhookPrefix, s.git.Webhook())
 	mux.Handle("/agent/", s.agents.Handler())
 	mux.Handle("/composes/", s.compose.Handler())
-	return mux, api.Close
+	dashboard := web.New(web.Services{
+		Auth: s.auth, Ledger: webLedger{r.db}, Catalog: s.catalog, Changes: s.change, Builds: s.build, Queue: s.integration, Lab: s.lab,
+		Gating: s.gating, Release: s.release, Compose: s.compose, Deploy: s.deploy, Version: r.cfg.Version, Log: r.log,
+	})
+	mux.Handle("/ui/", dashboard)
+	mux.Handle("GET /{$}", dashboard)
+	return mux, func() { api.Close(); dashboard.Close() }
 }
 
 // poker pokes agents once there is a bus.

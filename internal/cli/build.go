@@ -17,7 +17,7 @@ import (
 
 func (a *app) buildCmd() *cobra.Command {
 	return parent("build", "See what was built, from what, and why",
-		a.buildListCmd(), a.buildShowCmd(), a.buildLogCmd(), a.buildForgetCmd())
+		a.buildListCmd(), a.buildShowCmd(), a.buildLogCmd(), a.buildForgetCmd(), a.buildRunCmd())
 }
 
 func (a *app) buildListCmd() *cobra.Command {

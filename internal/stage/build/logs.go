@@ -75,7 +75,7 @@ func (l *logs) done(id string) {
 
 // logWriter writes a log and remembers its last line.
 type logWriter struct {
-	f    *os.File
+	f    io.WriteCloser
 	tail []byte
 	tell func()
 }

@@ -100,6 +100,9 @@ func (s *Service) run(ctx context.Context, r slipway.ExperimentRequest, actor st
 	if r.ID == "" {
 		return slipway.ExperimentStatus{}, slipway.Errorf(slipway.Invalid, "an experiment needs an id")
 	}
+	if e, err := s.byID(ctx, r.ID); !slipway.Is(err, slipway.NotFound) {
+		return e.Status(), err
+	}
 	parsed, err := s.parse([]byte(r.Text), r.File)
 	if err != nil {
 		return slipway.ExperimentStatus{}, err
@@ -139,6 +142,14 @@ func (s *Service) run(ctx context.Context, r slipway.ExperimentRequest, actor st
 		return tx.Wake(ctx, kindSchedule, scheduleKey, time.Time{})
 	})
 	return e.Status(), err
+}
+
+func (s *Service) byID(ctx context.Context, id string) (e Experiment, err error) {
+	err = s.store.View(ctx, func(tx Tx) error {
+		e, err = tx.Experiments().Get(ctx, id)
+		return err
+	})
+	return e, err
 }
 
 func (e Experiment) event(t slipway.EventType, actor string) slipway.Event {

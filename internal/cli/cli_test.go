@@ -3,14 +3,15 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
 	"slipway.dev/slipway/internal/edge/httpapi/httpapitest"
 	"slipway.dev/slipway/internal/platform/auth"
@@ -215,7 +216,7 @@ func TestOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	back := map[string]any{}
-	if err := yaml.Unmarshal(out.Bytes(), &back); err != nil || back["a"] != "true" || back["n"] != 1 || strings.Contains(out.String(), "{") {
+	if err := yaml.Unmarshal(out.Bytes(), &back); err != nil || back["a"] != "true" || fmt.Sprint(back["n"]) != "1" || strings.Contains(out.String(), "{") {
 		t.Errorf("%v %v\n%s", back, err, out.String())
 	}
 	a.format = "xml"

@@ -10,7 +10,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
-	"go.yaml.in/yaml/v3"
+	"github.com/goccy/go-yaml"
 
 	"slipway.dev/slipway/internal/slipway"
 )
@@ -85,29 +85,14 @@ func (a *app) say(format string, args ...any) {
 }
 
 func writeYAML(w io.Writer, v any) error {
-	text, err := json.Marshal(v) // the JSON names are the names
-	if err != nil {
-		return err
+	text, err := json.Marshal(v) // the JSON names are the names, in their order
+	if err == nil {
+		text, err = yaml.JSONToYAML(text)
 	}
-	var node yaml.Node
-	if err := yaml.Unmarshal(text, &node); err != nil { // JSON is YAML; the node keeps the order of the members
-		return err
+	if err == nil {
+		_, err = w.Write(text)
 	}
-	block(&node)
-	enc := yaml.NewEncoder(w)
-	enc.SetIndent(2)
-	if err := enc.Encode(&node); err != nil {
-		return err
-	}
-	return enc.Close()
-}
-
-// block turns the flow style and the quotes of JSON into YAML's usual look.
-func block(n *yaml.Node) {
-	n.Style = 0
-	for _, c := range n.Content {
-		block(c)
-	}
+	return err
 }
 
 func (a *app) writeTable(t *table) error {

@@ -170,7 +170,11 @@ func (s *Service) try(ctx context.Context, b Build, work string, log *logWriter)
 		}
 		mounts = append(mounts, sandbox.Mount{Source: deps, Target: depsDir})
 	}
-	fmt.Fprintf(log, "# %s %s at %.12s, key %s\n", b.Name(), b.Version, b.Commit, b.Key)
+	if b.Key == "" {
+		fmt.Fprintf(log, "# %s %s from %s\n", b.Name(), b.Version, b.Commit)
+	} else {
+		fmt.Fprintf(log, "# %s %s at %.12s, key %s\n", b.Name(), b.Version, b.Commit, b.Key)
+	}
 	limits := s.cfg.Limits
 	exit, err := s.exec.Run(ctx, sandbox.Spec{
 		Mounts: mounts, Dir: srcDir, Env: b.Run.Env, Argv: []string{"sh", "-eu", "-c", b.Run.Script}, Log: log,

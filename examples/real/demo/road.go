@@ -111,10 +111,11 @@ func (r *road) stop() {
 // agent joins a node and runs its agent.
 func (r *road) agent(ctx context.Context, name string, labels, facts map[string]string) error {
 	var join struct{ Token string }
-	if err := r.json(ctx, &join, "node", "token"); err != nil {
+	if err := r.json(ctx, &join, "node", "join-token"); err != nil {
 		return err
 	}
-	args := []string{"agent", "run", "--server", r.url, "--token", join.Token, "--name", name, "--root", filepath.Join(r.dir, "nodes", name)}
+	args := []string{"agent", "run", "--server", r.url, "--token", join.Token, "--name", name,
+		"--root", filepath.Join(r.dir, "nodes", name), "--target", filepath.Join(r.dir, "nodes", name, "fs")}
 	for _, kv := range []struct {
 		flag string
 		set  map[string]string

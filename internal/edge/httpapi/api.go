@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"slipway.dev/slipway/internal/catalog"
+	"slipway.dev/slipway/internal/notify"
+	"slipway.dev/slipway/internal/overview"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
@@ -40,6 +43,8 @@ type Services struct {
 	Source      *source.Service
 	Change      *change.Service
 	Catalog     *catalog.Service
+	Overview    *overview.Service
+	Notify      *notify.Service
 	Build       *build.Service
 	Compose     *compose.Service
 	Deploy      *deploy.Service
@@ -114,6 +119,8 @@ func New(s Services) *API {
 	a.sources()
 	a.changes()
 	a.catalog()
+	a.overview()
+	a.notify()
 	a.events()
 	a.queue()
 	a.gating()
@@ -151,6 +158,9 @@ func register[In, Out any](a *API, o op, f func(context.Context, *In) (*Out, err
 	if !auth.Admin.Covers(o.Role) {
 		panic("httpapi: " + o.Method + " " + o.Path + " names no role")
 	}
+	if name := embedsHidden(reflect.TypeFor[In]()); name != "" {
+		panic("httpapi: " + o.Method + " " + o.Path + " embeds " + name + ", whose fields huma would not fill in: export it")
+	}
 	tag, _, _ := strings.Cut(strings.TrimPrefix(o.Path, "/api/v1/"), "/")
 	huma.Register(a.huma, huma.Operation{
 		OperationID:   operationID(o),
@@ -171,6 +181,16 @@ func register[In, Out any](a *API, o op, f func(context.Context, *In) (*Out, err
 		}
 		return out, nil
 	})
+}
+
+// embedsHidden returns the name of a struct that t embeds and huma passes over, because it is not exported.
+func embedsHidden(t reflect.Type) string {
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous && !f.IsExported() {
+			return f.Name
+		}
+	}
+	return ""
 }
 
 // operationID is the method and the path in one word: "get-changes-number".

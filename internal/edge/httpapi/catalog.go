@@ -10,6 +10,11 @@ import (
 	"slipway.dev/slipway/internal/slipway"
 )
 
+// catalogProduct is the input of what is about one product.
+type catalogProduct struct {
+	Product string `path:"product" example:"ferry"`
+}
+
 func (a *API) catalog() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/products", Role: auth.Viewer, Summary: "List products"},
 		func(ctx context.Context, in *struct{ Page }) (*List[catalog.Product], error) {
@@ -20,14 +25,14 @@ func (a *API) catalog() {
 			return list(ctx, in.Page, products, func(p catalog.Product) string { return p.Name }), nil
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/products/{product}", Role: auth.Viewer, Summary: "Show a product with its file in force"},
-		func(ctx context.Context, in *productPath) (*One[catalog.Product], error) {
+		func(ctx context.Context, in *ProductPath) (*One[catalog.Product], error) {
 			return one(a.Catalog.Get(ctx, in.Product))
 		})
 	register(a, op{
 		Method: http.MethodGet, Path: "/api/v1/products/{product}/components", Role: auth.Viewer,
 		Summary: "List a product's components as they are at the heads of their branches",
 	},
-		func(ctx context.Context, in *productPath) (*One[Items[catalog.Component]], error) {
+		func(ctx context.Context, in *ProductPath) (*One[Items[catalog.Component]], error) {
 			components, err := a.Catalog.Components(ctx, in.Product)
 			return one(Items[catalog.Component]{Items: components}, err)
 		})
@@ -65,7 +70,7 @@ func (a *API) catalog() {
 		Method: http.MethodGet, Path: "/api/v1/products/{product}/problems", Role: auth.Viewer,
 		Summary: "List unknown and circular needs",
 	},
-		func(ctx context.Context, in *productPath) (*One[Items[catalog.Problem]], error) {
+		func(ctx context.Context, in *ProductPath) (*One[Items[catalog.Problem]], error) {
 			problems, err := a.Catalog.Problems(ctx, in.Product)
 			if problems == nil {
 				problems = []catalog.Problem{}
@@ -73,7 +78,7 @@ func (a *API) catalog() {
 			return one(Items[catalog.Problem]{Items: problems}, err)
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/products/{product}/heads", Role: auth.Viewer, Summary: "List the pins at the heads of the components' branches"},
-		func(ctx context.Context, in *productPath) (*One[Items[slipway.Pin]], error) {
+		func(ctx context.Context, in *ProductPath) (*One[Items[slipway.Pin]], error) {
 			pins, err := a.Catalog.Heads(ctx, in.Product)
 			return one(Items[slipway.Pin]{Items: pins}, err)
 		})

@@ -9,7 +9,9 @@ import (
 	"slipway.dev/slipway/internal/stage/change"
 )
 
-type changePath struct {
+// ChangePath names a change. It is exported because huma does not look into embedded structs that are not.
+// ChangePath names a change; it is embedded in inputs, which is why it is exported.
+type ChangePath struct {
 	Number int64 `path:"number" minimum:"1"`
 }
 
@@ -38,13 +40,13 @@ func (a *API) changes() {
 			return list(ctx, in.Page, found, change.Change.ID), nil
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/changes/{number}", Role: auth.Viewer, Summary: "Show a change"},
-		func(ctx context.Context, in *changePath) (*One[change.Change], error) {
+		func(ctx context.Context, in *ChangePath) (*One[change.Change], error) {
 			return one(a.Change.Change(ctx, in.Number))
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/changes/{number}/votes", Role: auth.Developer, Summary: "Vote on a change",
 		About: "A vote replaces the voter's earlier one on the same patchset. A gatekeeper's +2 approves, a gatekeeper's -2 holds back."},
 		func(ctx context.Context, in *struct {
-			changePath
+			ChangePath
 			Body wire.NewVote
 		}) (*One[change.Change], error) {
 			return one(a.Change.Vote(ctx, in.Number, voter(ctx), in.Body.Value, in.Body.Patchset, in.Body.Message))
@@ -52,7 +54,7 @@ func (a *API) changes() {
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/changes/{number}/abandon", Role: auth.Developer, Summary: "Give a change up",
 		About: "Its author may, and gatekeepers."},
 		func(ctx context.Context, in *struct {
-			changePath
+			ChangePath
 			Body struct {
 				Reason string `json:"reason,omitempty" maxLength:"1000"`
 			}
@@ -60,7 +62,7 @@ func (a *API) changes() {
 			return one(a.Change.Abandon(ctx, in.Number, voter(ctx), in.Body.Reason))
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/changes/{number}/retest", Role: auth.Developer, Summary: "Run a change's tests again"},
-		func(ctx context.Context, in *changePath) (*One[change.Change], error) {
+		func(ctx context.Context, in *ChangePath) (*One[change.Change], error) {
 			return one(a.Change.Retest(ctx, in.Number, auth.Actor(ctx)))
 		})
 }

@@ -18,7 +18,7 @@ func (a *API) lab() {
 }
 
 func (a *API) nodes() {
-	type nodePath struct {
+	type NodePath struct {
 		Name string `path:"name" example:"edge-1"`
 	}
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/nodes", Role: auth.Viewer, Summary: "List nodes by name"},
@@ -33,10 +33,10 @@ func (a *API) nodes() {
 			return list(ctx, *in, nodes, func(n lab.Node) string { return n.Name }), nil
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/nodes/{name}", Role: auth.Viewer, Summary: "Show a node"},
-		func(ctx context.Context, in *nodePath) (*One[lab.Node], error) { return one(a.Lab.Node(ctx, in.Name)) })
+		func(ctx context.Context, in *NodePath) (*One[lab.Node], error) { return one(a.Lab.Node(ctx, in.Name)) })
 	register(a, op{Method: http.MethodDelete, Path: "/api/v1/nodes/{name}", Role: auth.Operator, Summary: "Remove a node",
 		About: "Its key is refused from now on, and its connections end. An experiment on it counts it as lost."},
-		func(ctx context.Context, in *nodePath) (*None, error) {
+		func(ctx context.Context, in *NodePath) (*None, error) {
 			key, err := a.Lab.Remove(ctx, in.Name, caller(ctx))
 			if err == nil && a.Kick != nil {
 				err = a.Kick(key)
@@ -46,7 +46,7 @@ func (a *API) nodes() {
 	register(a, op{Method: http.MethodPut, Path: "/api/v1/nodes/{name}/drain", Role: auth.Operator, Summary: "Keep a node out of new experiments",
 		About: "What runs on it goes on."},
 		func(ctx context.Context, in *struct {
-			nodePath
+			NodePath
 			Body wire.Drain
 		}) (*One[lab.Node], error) {
 			if err := a.Lab.Drain(ctx, in.Name, in.Body.Reason); err != nil {
@@ -56,7 +56,7 @@ func (a *API) nodes() {
 		})
 	register(a, op{Method: http.MethodDelete, Path: "/api/v1/nodes/{name}/drain", Role: auth.Operator, Summary: "Put a drained node back",
 		About: "Also clears the doubt about a node that failed an experiment."},
-		func(ctx context.Context, in *nodePath) (*None, error) { return nil, a.Lab.Drain(ctx, in.Name, "") })
+		func(ctx context.Context, in *NodePath) (*None, error) { return nil, a.Lab.Drain(ctx, in.Name, "") })
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/join-tokens", Role: auth.Operator, Status: http.StatusCreated,
 		Summary: "Make a token with which one node can join once", About: "The token is in this answer and nowhere else."},
 		func(ctx context.Context, in *struct{ Body wire.NewJoinToken }) (*One[wire.JoinToken], error) {
@@ -66,7 +66,7 @@ func (a *API) nodes() {
 }
 
 func (a *API) experiments() {
-	type experimentPath struct {
+	type ExperimentPath struct {
 		ID string `path:"id" example:"4" doc:"Its number or its id"`
 	}
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/experiments", Role: auth.Viewer, Summary: "List experiments, newest first"},
@@ -86,7 +86,7 @@ func (a *API) experiments() {
 			return list(ctx, in.Page, found, func(e lab.Experiment) string { return e.Request.ID }), nil
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/experiments/{id}", Role: auth.Viewer, Summary: "Show an experiment, its nodes and their steps"},
-		func(ctx context.Context, in *experimentPath) (*One[lab.Experiment], error) {
+		func(ctx context.Context, in *ExperimentPath) (*One[lab.Experiment], error) {
 			return one(a.Lab.Get(ctx, in.ID))
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/experiments", Role: auth.Developer, Status: http.StatusCreated,
@@ -99,7 +99,7 @@ func (a *API) experiments() {
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/experiments/{id}/cancel", Role: auth.Developer, Summary: "Cancel an experiment",
 		About: "Its nodes stop and clean up. One that is done stays as it is."},
 		func(ctx context.Context, in *struct {
-			experimentPath
+			ExperimentPath
 			Body wire.Cancel
 		}) (*One[lab.Experiment], error) {
 			reason := "cancelled by " + caller(ctx)
@@ -114,7 +114,7 @@ func (a *API) experiments() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/experiments/{id}/log", Role: auth.Viewer, Summary: "Read a step's log from an offset",
 		About: "Of the last attempt. While more is true, ask again from next for what comes."},
 		func(ctx context.Context, in *struct {
-			experimentPath
+			ExperimentPath
 			Node   string `query:"node" required:"true"`
 			Step   string `query:"step" required:"true"`
 			Offset int64  `query:"offset" minimum:"0" doc:"Byte to begin at"`

@@ -10,11 +10,13 @@ import (
 	"slipway.dev/slipway/internal/stage/integration"
 )
 
-type entryPath struct {
+// EntryPath names a queue entry. It is exported because huma does not look into embedded structs that are not.
+type EntryPath struct {
 	Number int64 `path:"number" minimum:"1"`
 }
 
-type productPath struct {
+// ProductPath names a product. It is exported because huma does not look into embedded structs that are not.
+type ProductPath struct {
 	Product string `path:"product"`
 }
 
@@ -23,7 +25,7 @@ var openPhases = []string{"queued", "building", "testing", "landing"}
 
 func (a *API) queue() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/queues/{product}", Role: auth.Viewer, Summary: "Show a product's integration queue"},
-		func(ctx context.Context, in *productPath) (*One[wire.QueueView], error) {
+		func(ctx context.Context, in *ProductPath) (*One[wire.QueueView], error) {
 			q, err := a.Integration.Queue(ctx, in.Product)
 			if err != nil {
 				return nil, err
@@ -48,13 +50,13 @@ func (a *API) queue() {
 			return list(ctx, in.Page, entries, integration.Entry.ID), nil
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries/{number}", Role: auth.Viewer, Summary: "Show an entry with its candidate and decision"},
-		func(ctx context.Context, in *entryPath) (*One[wire.EntryView], error) {
+		func(ctx context.Context, in *EntryPath) (*One[wire.EntryView], error) {
 			return one(a.entryView(ctx, in.Number))
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/entries", Role: auth.Developer, Status: http.StatusCreated,
 		Summary: "Ask for pins to be moved, all or nothing"},
 		func(ctx context.Context, in *struct {
-			productPath
+			ProductPath
 			Body struct {
 				Title string             `json:"title,omitempty" maxLength:"200"`
 				Moves []integration.Move `json:"moves" minItems:"1"`
@@ -64,7 +66,7 @@ func (a *API) queue() {
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/entries/{number}/dequeue", Role: auth.Developer, Summary: "Take an entry out of the queue"},
 		func(ctx context.Context, in *struct {
-			entryPath
+			EntryPath
 			Body struct {
 				Reason string `json:"reason" minLength:"1" maxLength:"1000"`
 			}
@@ -73,13 +75,13 @@ func (a *API) queue() {
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/entries/{number}/requeue", Role: auth.Developer, Status: http.StatusCreated,
 		Summary: "Put a rejected or dequeued entry back", About: "It becomes a new entry, behind those that wait."},
-		func(ctx context.Context, in *entryPath) (*One[integration.Entry], error) {
+		func(ctx context.Context, in *EntryPath) (*One[integration.Entry], error) {
 			return one(a.Integration.Requeue(ctx, in.Number, auth.Actor(ctx)))
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/entries/{number}/priority", Role: auth.Gatekeeper, Summary: "Give an entry another priority",
 		About: "Higher goes first. What runs already is not disturbed."},
 		func(ctx context.Context, in *struct {
-			entryPath
+			EntryPath
 			Body struct {
 				Priority int `json:"priority" minimum:"-100" maximum:"100"`
 			}
@@ -88,7 +90,7 @@ func (a *API) queue() {
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/freeze", Role: auth.Gatekeeper, Summary: "Start no further entry"},
 		func(ctx context.Context, in *struct {
-			productPath
+			ProductPath
 			Body struct {
 				Reason string `json:"reason" minLength:"1" maxLength:"1000"`
 			}
@@ -96,7 +98,7 @@ func (a *API) queue() {
 			return nil, a.Integration.Freeze(ctx, in.Product, auth.Actor(ctx), in.Body.Reason)
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/resume", Role: auth.Gatekeeper, Summary: "End a freeze"},
-		func(ctx context.Context, in *productPath) (*None, error) {
+		func(ctx context.Context, in *ProductPath) (*None, error) {
 			return nil, a.Integration.Resume(ctx, in.Product, auth.Actor(ctx))
 		})
 }

@@ -14,12 +14,14 @@ import (
 	"slipway.dev/slipway/internal/stage/source"
 )
 
-type repoPath struct {
+// RepoPath names a repository. It is exported because huma does not look into embedded structs that are not.
+// RepoPath names a repository; it is embedded in inputs, which is why it is exported.
+type RepoPath struct {
 	Namespace string `path:"namespace"`
 	Name      string `path:"name"`
 }
 
-func (p repoPath) repo() string { return p.Namespace + "/" + p.Name }
+func (p RepoPath) repo() string { return p.Namespace + "/" + p.Name }
 
 const repoRoute = "/api/v1/repos/{namespace}/{name}"
 
@@ -48,7 +50,7 @@ func (a *API) repos() {
 			return one(wire.RepoView{Repo: r, Path: githttp.Prefix + r.Name + ".git"}, err)
 		})
 	register(a, op{Method: http.MethodGet, Path: repoRoute, Role: auth.Viewer, Summary: "Show a repository"},
-		func(ctx context.Context, in *repoPath) (*One[wire.RepoView], error) {
+		func(ctx context.Context, in *RepoPath) (*One[wire.RepoView], error) {
 			r, err := a.Source.Repo(ctx, in.repo())
 			v := wire.RepoView{Repo: r, Path: githttp.Prefix + r.Name + ".git"}
 			if err == nil && r.State == source.Mirrored {
@@ -59,7 +61,7 @@ func (a *API) repos() {
 			return one(v, err)
 		})
 	register(a, op{Method: http.MethodGet, Path: repoRoute + "/refs", Role: auth.Viewer, Summary: "List branches and tags"},
-		func(ctx context.Context, in *repoPath) (*One[[]wire.RefView], error) {
+		func(ctx context.Context, in *RepoPath) (*One[[]wire.RefView], error) {
 			refs, err := a.Source.Refs(ctx, in.repo())
 			views := make([]wire.RefView, len(refs))
 			for i, r := range refs {
@@ -69,7 +71,7 @@ func (a *API) repos() {
 		})
 	register(a, op{Method: http.MethodGet, Path: repoRoute + "/log", Role: auth.Viewer, Summary: "List commits, newest first"},
 		func(ctx context.Context, in *struct {
-			repoPath
+			RepoPath
 			Rev   string `query:"rev" default:"HEAD" doc:"Where to begin"`
 			Path  string `query:"path" doc:"Only commits that touch this"`
 			Limit int    `query:"limit" default:"50" minimum:"1" maximum:"1000"`
@@ -95,7 +97,7 @@ func (a *API) branchHistory() {
 	register(a, op{Method: http.MethodGet, Path: repoRoute + "/history", Role: auth.Viewer, Summary: "List the moves of branches and tags, newest first"},
 		func(ctx context.Context, in *struct {
 			Page
-			repoPath
+			RepoPath
 			Ref string `query:"ref" doc:"Only of this one" example:"refs/heads/main"`
 		}) (*List[source.Recorded], error) {
 			if _, err := a.Source.Repo(ctx, in.repo()); err != nil {
@@ -117,7 +119,7 @@ func (a *API) branchHistory() {
 		})
 	register(a, op{Method: http.MethodGet, Path: repoRoute + "/at", Role: auth.Viewer, Summary: "Tell where a ref pointed at a time"},
 		func(ctx context.Context, in *struct {
-			repoPath
+			RepoPath
 			Ref  string    `query:"ref" default:"refs/heads/main"`
 			Time time.Time `query:"time" required:"true" doc:"RFC 3339"`
 		}) (*One[source.Recorded], error) {
@@ -147,7 +149,7 @@ func (a *API) mirrors() {
 	register(a, op{Method: http.MethodPut, Path: repoRoute + "/mirror", Role: auth.Admin, Summary: "Have a repository follow a remote",
 		About: "The repository is made if it does not exist; one with branches of its own is refused. The answer holds the secret of the webhook, this once."},
 		func(ctx context.Context, in *struct {
-			repoPath
+			RepoPath
 			Body wire.SetMirror
 		}) (*One[wire.NewMirror], error) {
 			m, err := a.Source.SetMirror(ctx, auth.Actor(ctx), in.repo(), in.Body.URL, time.Duration(in.Body.Every)*time.Second)
@@ -158,11 +160,11 @@ func (a *API) mirrors() {
 		})
 	register(a, op{Method: http.MethodDelete, Path: repoRoute + "/mirror", Role: auth.Admin, Summary: "Stop following a remote",
 		About: "The repository stays, and takes pushes."},
-		func(ctx context.Context, in *repoPath) (*None, error) {
+		func(ctx context.Context, in *RepoPath) (*None, error) {
 			return nil, a.Source.EndMirror(ctx, auth.Actor(ctx), in.repo())
 		})
 	register(a, op{Method: http.MethodPost, Path: repoRoute + "/mirror/sync", Role: auth.Developer, Status: http.StatusAccepted, Summary: "Poll the remote now"},
-		func(ctx context.Context, in *repoPath) (*None, error) {
+		func(ctx context.Context, in *RepoPath) (*None, error) {
 			return nil, a.Source.Poke(ctx, in.repo())
 		})
 }

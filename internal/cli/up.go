@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"slipway.dev/slipway/internal/server"
+)
+
+func (a *app) upCmd() *cobra.Command {
+	cfg := server.Config{}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything in one process on one folder",
+		Long: `Starts a server with everything embedded: SQLite, message bus, repositories,
+builds, composes. All of it is kept in one folder, which is made on first use
+with an admin token in it. The next commands find the server by themselves:
+through the folder when SLIPWAY_DATA names it, otherwise through
+~/.config/slipway/config.json, which is written if it is not there yet.`,
+		Example: `  slipway up
+  slipway up --data /srv/slipway --listen 127.0.0.1:9000
+  slipway up --slots 8 --smtp smtp://127.0.0.1:25`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Started = func(url string) {
+				a.remember(cfg.Data, url)
+			}
+			return a.serve(cmd, &cfg)
+		},
+	}
+	a.serverFlags(cmd, &cfg)
+	cmd.Flags().StringVar(&cfg.Data, "data", "slipway-data", "the folder that holds everything")
+	return cmd
+}
+
+func (a *app) serverCmd() *cobra.Command {
+	cfg := server.Config{}
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run a server on PostgreSQL and an external bus",
+		Long: `Like 'slipway up', for a server that others use: its state is in PostgreSQL,
+and agents and other servers meet on a NATS server. Repositories and artifacts
+stay in its folder.`,
+		Example: `  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --listen 0.0.0.0:8470 --url http://slipway.lan:8470
+  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --bus nats://bus:4222`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &cfg) },
+	}
+	a.serverFlags(cmd, &cfg)
+	f := cmd.Flags()
+	f.StringVar(&cfg.Data, "data", "", "folder of repositories, artifacts and composes (required)")
+	f.StringVar(&cfg.Database, "database", "", "postgres://USER:PASSWORD@HOST/NAME (default: SQLite in the folder)")
+	f.StringVar(&cfg.Bus, "bus", "", "nats://HOST:PORT (default: embedded)")
+	if err := cmd.MarkFlagRequired("data"); err != nil {
+		panic(err) // the flag was just defined
+	}
+	return cmd
+}
+
+func (a *app) serverFlags(cmd *cobra.Command, cfg *server.Config) {
+	f := cmd.Flags()
+	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:8470", "HOST:PORT of HTTP; port 0 takes a free one")
+	f.StringVar(&cfg.URL, "url", "", "how others reach this server (default: http://HOST:PORT)")
+	f.StringVar(&cfg.BusAddr, "bus-listen", "", "HOST:PORT where agents reach the embedded bus (default: a free port of loopback)")
+	f.IntVar(&cfg.Slots, "slots", 0, "builds at once (default: the number of processors)")
+	f.StringVar(&cfg.SMTP, "smtp", "", "smtp://[USER:PASSWORD@]HOST:PORT for notifications by mail (default: none is sent)")
+	f.StringVar(&cfg.MailFrom, "mail-from", "slipway@localhost", "sender of mail")
+	f.StringVar(&cfg.Log.Format, "log-format", "text", "text or json")
+	f.StringVar(&cfg.Log.Level, "log-level", "info", "debug, info, warn or error")
+}
+
+func (a *app) serve(cmd *cobra.Command, cfg *server.Config) error {
+	cfg.Version = Version()
+	cfg.Log.To = a.errOut
+	return server.Run(cmd.Context(), *cfg)
+}
+
+// remember leaves word of the server for the commands that follow, and tells where to look.
+func (a *app) remember(data, url string) {
+	dir, err := filepath.Abs(data)
+	if err == nil {
+		err = writeContext(filepath.Join(dir, contextName), contextFile{Server: url, Data: dir})
+	}
+	if err == nil {
+		var path string
+		if path, err = a.configPath(); err == nil {
+			if c, readErr := readContext(path); readErr != nil || c.Data != "" { // what 'slipway login' wrote is kept
+				err = writeContext(path, contextFile{Server: url, Data: dir})
+			}
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(a.errOut, "slipway: the next commands will not find the server by themselves: %v\n", err)
+	}
+	a.say("Slipway serves %s from %s", url, dir)
+	a.say("  dashboard    %s/ (log in with the token in %s)", url, filepath.Join(dir, "admin-token"))
+	a.say("  API          %s/api/docs", url)
+	a.say("  next         slipway whoami; slipway repo create components/hello; slipway events --follow")
+}

@@ -27,7 +27,7 @@ while [ $i -lt $n ]; do
   mount --bind "$1" "$stage/$i"
   shift; i=$((i+1))
 done
-exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs -- "$@"`
+exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs --pdeathsig KILL -- "$@"`
 
 // command returns the whole command line for a spec.
 func (r *Runner) command(spec Spec) ([]string, error) {

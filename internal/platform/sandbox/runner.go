@@ -173,7 +173,8 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logIn, logIn
 	cmd.ExtraFiles = []*os.File{statusIn}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Also before bubblewrap looks after it, a sandbox that is being made dies with this process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if r.root {
 		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // what is mounted for the sandbox is nobody else's
 	}

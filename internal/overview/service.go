@@ -31,12 +31,20 @@ func (s *Service) Kinds() []string { return slices.Sorted(maps.Keys(s.lookups)) 
 // that name. Errors: NotFound; Conflict when several kinds do, with their subjects.
 func (s *Service) Where(ctx context.Context, thing string) (Item, error) {
 	if kind, id, ok := slipway.SplitRef(thing); ok {
-		if _, known := s.lookups[kind]; known {
-			return s.lookups[kind](ctx, id)
+		var missing error
+		if lookup, known := s.lookups[kind]; known {
+			item, err := lookup(ctx, id)
+			if !slipway.Is(err, slipway.NotFound) {
+				return item, err
+			}
+			missing = err
 		}
 		item, ok, err := s.told(ctx, thing)
 		if ok || err != nil {
 			return item, err
+		}
+		if missing != nil {
+			return Item{}, missing
 		}
 	}
 	var found []Item

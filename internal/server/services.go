@@ -13,6 +13,8 @@ import (
 	"slipway.dev/slipway/internal/edge/githttp"
 	"slipway.dev/slipway/internal/edge/httpapi"
 	"slipway.dev/slipway/internal/edge/web"
+	"slipway.dev/slipway/internal/notify"
+	"slipway.dev/slipway/internal/overview"
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/bus"
@@ -45,6 +47,8 @@ type services struct {
 	lab         *lab.Service
 	compose     *compose.Service
 	deploy      *deploy.Service
+	overview    *overview.Service
+	notify      *notify.Service
 
 	git    *githttp.Server
 	agents *agentapi.Server
@@ -90,6 +94,8 @@ func (r *running) wire(ctx context.Context) error {
 	s.deploy = deploy.New(store.Scope(db, func(tx *store.Tx) deploy.Tx { return tx }), deploy.Deps{
 		Releases: s.release, Composes: deployComposes{s.compose, r.url}, Files: s.source, Nodes: s.lab, Agents: s.poker,
 	})
+	s.overview = overview.New(s.lookups(), db)
+	s.notify = notify.New(store.Scope(db, func(tx *store.Tx) notify.Tx { return tx }), s.catalog, notify.Config{Source: r.url, SMTP: r.cfg.SMTP, From: r.cfg.MailFrom})
 	s.git = githttp.New(s.source, gitUsers{s.auth}, s.change, s.catalog, githttp.Config{
 		Program: r.cfg.Binary, Dir: filepath.Join(r.cfg.dir("git"), ".hooks"), URL: r.url, Log: r.log,
 	})
@@ -106,7 +112,7 @@ func (s *services) connectAgents(r *running) {
 func routes() []jobs.Route {
 	var all []jobs.Route
 	for _, of := range [][]jobs.Route{
-		catalog.Routes(), change.Routes(), build.Routes(), integration.Routes(), compose.Routes(), deploy.Routes(),
+		catalog.Routes(), change.Routes(), build.Routes(), integration.Routes(), compose.Routes(), deploy.Routes(), notify.Routes(),
 	} {
 		all = append(all, of...)
 	}
@@ -117,7 +123,7 @@ func routes() []jobs.Route {
 func (s *services) handlers() []jobs.Handler {
 	var all []jobs.Handler
 	for _, of := range [][]jobs.Handler{
-		s.source.Handlers(), s.catalog.Handlers(), s.change.Handlers(), s.build.Handlers(), s.integration.Handlers(), s.lab.Handlers(), s.compose.Handlers(), s.deploy.Handlers(),
+		s.source.Handlers(), s.catalog.Handlers(), s.change.Handlers(), s.build.Handlers(), s.integration.Handlers(), s.lab.Handlers(), s.compose.Handlers(), s.deploy.Handlers(), s.notify.Handlers(),
 	} {
 		all = append(all, of...)
 	}
@@ -129,7 +135,7 @@ func (s *services) routes(r *running) (http.Handler, func()) {
 	api := httpapi.New(httpapi.Services{
 		Version: r.cfg.Version, Auth: s.auth, Ledger: ledger{r.db}, Jobs: r.db, Health: r.group.Health,
 		Source: s.source, Change: s.change, Catalog: s.catalog, Build: s.build, Compose: s.compose, Deploy: s.deploy, Integration: s.integration, Gating: s.gating, Release: s.release,
-		Lab: s.lab, Kick: r.bus.Kick,
+		Overview: s.overview, Notify: s.notify, Lab: s.lab, Kick: r.bus.Kick,
 		Metrics: r.metrics.registry, Log: r.log,
 	})
 	mux := http.NewServeMux()

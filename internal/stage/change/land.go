@@ -256,6 +256,9 @@ func (s *Service) policy(ctx context.Context, uses []Use) (method, bump string, 
 	method, bump = "rebase", "conventional-commits"
 	for i, product := range products(uses) {
 		r, err := s.catalog.Review(ctx, product)
+		if slipway.Is(err, slipway.NotFound) {
+			continue // the product is gone since the change was proposed
+		}
 		if err != nil {
 			return "", "", err
 		}

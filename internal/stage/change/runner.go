@@ -175,6 +175,9 @@ func (s *Service) automatic(ctx context.Context, c Change) (bool, error) {
 	names := products(c.Uses)
 	for _, product := range names {
 		r, err := s.catalog.Review(ctx, product)
+		if slipway.Is(err, slipway.NotFound) {
+			return false, nil // the product is gone: a person decides
+		}
 		if err != nil {
 			return false, err
 		}

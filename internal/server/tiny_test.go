@@ -111,21 +111,22 @@ func (p *tiny) ensureRepo(repo string) {
 
 func (p *tiny) startAgent() {
 	p.t.Helper()
-	p.Start("agent", append([]string{"agent", "run", "--server", p.URL(), "--name", "n1", "--root", filepath.Join(p.Dir, "n1", "agent"), "--target", filepath.Join(p.Dir, "n1")}, p.joinFlags()...)...)
+	p.Start("agent", append(p.agentArgs(), "--token", p.joinToken())...)
 }
 
-// joinFlags are those of the agent's first start; afterwards it is known.
-func (p *tiny) joinFlags() []string {
-	if _, err := os.Stat(filepath.Join(p.Dir, "n1", "agent", "agent", "identity.json")); err == nil {
-		return nil
-	}
-	var token string
+// agentArgs are those of the agent once it has joined.
+func (p *tiny) agentArgs() []string {
+	return []string{"agent", "run", "--server", p.URL(), "--name", "n1", "--root", filepath.Join(p.Dir, "n1", "agent"), "--target", filepath.Join(p.Dir, "n1")}
+}
+
+func (p *tiny) joinToken() (token string) {
+	p.t.Helper()
 	servertest.Eventually(p.t, 2*time.Minute, "a join token is issued", func() error {
 		issued, err := p.Client().CreateJoinToken(p.t.Context(), "n1", map[string]string{"role": "main"}, time.Hour)
 		token = issued.Token
 		return err
 	})
-	return []string{"--token", token}
+	return token
 }
 
 func (p *tiny) dir(repo string) string { return filepath.Join(p.Dir, "work", repo) }
@@ -258,7 +259,8 @@ func (p *tiny) observe() state {
 	for _, r := range releases {
 		m := map[string]string{}
 		for name, l := range r.Manifests["main"].Components {
-			m[name] = l.Version + " " + l.Artifact
+			version, _, _ := strings.Cut(l.Version, "+") // without the commit, whose id holds the time
+			m[name] = version + " " + l.Artifact
 		}
 		s.Releases = append(s.Releases, m)
 	}

@@ -145,11 +145,7 @@ func deskManifest(read func(string) ([]byte, error), product spec.Product, name 
 		return slipway.Manifest{}, err
 	}
 	m := slipway.Manifest{Product: product.Name, Configuration: name, Components: map[string]slipway.Locked{}}
-	wanted := product.Configurations[name].Components
-	if len(wanted) == 0 {
-		wanted = slices.Sorted(maps.Keys(product.Components))
-	}
-	for _, c := range wanted {
+	for c := range product.Components { // also those that the configuration does not list: others may need them
 		m.Components[c] = slipway.Locked{Repo: product.Components[c].Repo, Path: product.Components[c].Path, Version: "0.0.0",
 			Commit: slipway.ZeroCommit, Artifact: "sha256:" + strings.Repeat("0", 64)}
 	}

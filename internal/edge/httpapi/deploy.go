@@ -9,13 +9,11 @@ import (
 	"slipway.dev/slipway/internal/stage/deploy"
 )
 
-// VersionID names a version of a product's deployment in a path.
 // VersionID names a version. It is exported because huma does not look into embedded structs that are not.
 type VersionID struct {
 	ID string `path:"id" example:"ferry-7"`
 }
 
-// DeployedProduct names a product in a path.
 // DeployedProduct names a product. It is exported because huma does not look into embedded structs that are not.
 type DeployedProduct struct {
 	Product string `path:"product" example:"ferry"`

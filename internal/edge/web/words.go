@@ -12,13 +12,13 @@ import (
 // tone groups the states of all stages by what they mean to a reader: good, busy, bad, odd or idle.
 func tone(state string) string {
 	switch state {
-	case "pass", "passed", "landed", "built", "ready", "online", "deployed", "finished", "applied", "ok", "loaded", "approved", "tested", "clean", "compiled", "waived":
+	case "pass", "passed", "landed", "built", "ready", "online", "deployed", "finished", "applied", "released", "ok", "loaded", "approved", "tested", "clean", "compiled", "waived":
 		return "good"
 	case "fail", "failed", "rejected", "dead", "offline", "broken", "conflict", "lost", "missing", "blocked", "errored":
 		return "bad"
 	case "infra", "timeout", "cancelled", "skipped", "abandoned", "dequeued", "drifted", "superseded", "frozen", "drained":
 		return "odd"
-	case "running", "testing", "building", "landing", "reserved", "cleaning", "deploying", "preparing", "released", "open", "done":
+	case "running", "testing", "building", "landing", "reserved", "cleaning", "deploying", "preparing", "open", "done":
 		return "busy"
 	}
 	return "idle"
@@ -98,6 +98,18 @@ func took(from, to time.Time) string {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
 	return d.Round(time.Second).String()
+}
+
+// spans tells how long something waited and ran, as far as that is known: ", waited 11 ms, ran 2.0 s".
+func spans(asked, began, ended time.Time) string {
+	text := ""
+	if d := took(asked, began); d != "" {
+		text += ", waited " + d
+	}
+	if d := took(began, ended); d != "" {
+		text += ", took " + d
+	}
+	return text
 }
 
 // sortedKeys returns the keys of a map in order.

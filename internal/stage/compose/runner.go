@@ -176,7 +176,7 @@ func (s *Service) rebuild(ctx context.Context, j *job, missing map[string]slipwa
 // building records that the folder is being written.
 func (s *Service) building(ctx context.Context, j *job) error {
 	return s.update(ctx, j.compose.ID, func(tx Tx, c *Compose) error {
-		c.Reason = fmt.Sprintf("packages and repositories of %d variants are being written", len(j.plan.Variants))
+		c.Reason = "packages and repositories of " + count(len(j.plan.Variants), "variant") + " are being written"
 		if c.State == Building {
 			return nil
 		}
@@ -206,7 +206,7 @@ func (s *Service) finish(ctx context.Context, j *job, variants []Variant) error 
 		for _, v := range variants {
 			packages += len(v.Packages)
 		}
-		c.Reason = fmt.Sprintf("%d packages in %d variants", packages, len(variants))
+		c.Reason = count(packages, "package") + " in " + count(len(variants), "variant")
 		return tx.Emit(ctx, s.event(slipway.ComposeFinished, c))
 	})
 }
@@ -243,4 +243,11 @@ func (s *Service) update(ctx context.Context, id string, f func(tx Tx, c *Compos
 func (s *Service) event(t slipway.EventType, c *Compose) slipway.Event {
 	return slipway.Event{Type: t, Subject: slipway.Ref("compose", c.ID), Product: c.Product, Actor: "slipway-compose", Reason: c.Reason,
 		Links: []string{slipway.Ref("release", c.ID)}}
+}
+
+func count(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
 }

@@ -8,5 +8,6 @@
 //
 //	story.go    what is done, act by act
 //	road.go     the server, the agents, git and the CLI
+//	install.go  the real dnf and apt
 //	ledger.go   events as they come, printed and waited for
 package main

@@ -51,6 +51,7 @@ func (s *story) tell(ctx context.Context) error {
 		{"the known failure is waived with a reason; the first release reaches the nodes", s.waive},
 		{"common 0.67.5 -> 0.70.1 travels to the nodes", s.upgrade},
 		{"procfs 0.19.2 -> 0.23.0 passes its own tests and is rejected by the queue", s.reject},
+		{"dnf and apt install what was released", s.install},
 		{"where to look", s.look},
 	} {
 		if err := s.act(a.what, func() error { return a.do(ctx) }); err != nil {

@@ -228,7 +228,7 @@ func (s *Service) Log(ctx context.Context, id, node, step string, offset int64) 
 		}
 		i := slices.IndexFunc(e.Members, func(m Member) bool { return m.Node == node })
 		if i < 0 {
-			if e.State == Queued || e.State == Reserved {
+			if e.State == Queued {
 				more = true
 				return nil
 			}

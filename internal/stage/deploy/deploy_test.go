@@ -96,6 +96,7 @@ func TestDriftIsRepairedAndTold(t *testing.T) {
 	a := w.node("edge-1")
 	w.composed(w.release("1.0.0", serving, nil), "finished", "")
 	w.reaches("ferry-1", deploy.Deployed)
+	first := w.status("edge-1", "process[served]").Actual["pid"]
 	must(t, os.WriteFile(a.path("etc/served.conf"), []byte("tag = mine\n"), 0o644))
 	repaired := func(id string) {
 		t.Helper()
@@ -112,9 +113,18 @@ func TestDriftIsRepairedAndTold(t *testing.T) {
 	if conf, err := os.ReadFile(a.path("etc/served.conf")); string(conf) != "tag = v1.0.0\n" {
 		t.Fatalf("conf %q %v", conf, err)
 	}
-	w.reaches("ferry-1", deploy.Deployed)
-	pid, err := strconv.Atoi(w.status("edge-1", "process[served]").Actual["pid"])
-	must(t, err)
+	// What requires the file starts again; then that process is killed.
+	pid := 0
+	w.eventually("a process that read the repaired file", func() string {
+		s := w.status("edge-1", "process[served]")
+		if s.State != plan.Deployed || s.Actual["pid"] == first {
+			return string(s.State) + " " + s.Reason
+		}
+		var err error
+		pid, err = strconv.Atoi(s.Actual["pid"])
+		must(t, err)
+		return ""
+	})
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
 	repaired("process[served]")
 	w.eventually("an answer", func() string {

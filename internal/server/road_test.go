@@ -10,7 +10,7 @@ import (
 // TestRoad takes a small product down the whole road on each database.
 func TestRoad(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { road(t) })
-	t.Run("postgres", func(t *testing.T) { road(t, "--database", storetest.Postgres(t)) })
+	t.Run("postgres", func(t *testing.T) { road(t, "server", "--database", storetest.Postgres(t)) })
 }
 
 func road(t *testing.T, args ...string) {

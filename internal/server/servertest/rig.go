@@ -54,7 +54,8 @@ type process struct {
 	done chan struct{}
 }
 
-// New makes a rig whose server is started with these further arguments. Whatever runs is killed with the test; if the test
+// New makes a rig whose server is started by 'slipway up' with these further arguments, or by the verb that comes first
+// among them. Whatever runs is killed with the test; if the test
 // failed, the end of the processes' log is shown.
 func New(t testing.TB, args ...string) *Rig {
 	t.Helper()
@@ -145,7 +146,11 @@ func (r *Rig) Exited(name string) <-chan struct{} {
 // Up starts the server without waiting for it.
 func (r *Rig) Up() {
 	r.t.Helper()
-	r.Start("server", append([]string{"up", "--data", r.Data(), "--listen", r.Addr}, r.args...)...)
+	verb, args := "up", r.args
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		verb, args = args[0], args[1:]
+	}
+	r.Start("server", append([]string{verb, "--data", r.Data(), "--listen", r.Addr}, args...)...)
 }
 
 // Ready waits until the server answers.

@@ -163,7 +163,7 @@ func (a *API) mirrors() {
 		func(ctx context.Context, in *RepoPath) (*None, error) {
 			return nil, a.Source.EndMirror(ctx, auth.Actor(ctx), in.repo())
 		})
-	register(a, op{Method: http.MethodPost, Path: repoRoute + "/mirror/sync", Role: auth.Developer, Status: http.StatusAccepted, Summary: "Poll the remote now"},
+	register(a, op{Method: http.MethodPost, Path: repoRoute + "/mirror/sync", Role: auth.Developer, Summary: "Poll the remote now"},
 		func(ctx context.Context, in *RepoPath) (*None, error) {
 			return nil, a.Source.Poke(ctx, in.repo())
 		})

@@ -122,6 +122,9 @@ func TestRepositoriesAndBranchHistory(t *testing.T) {
 	if err != nil || shown.Mirror == nil || shown.Mirror.Secret != "" || shown.Mirror.URL != "https://user@example.org/x.git" {
 		t.Errorf("shown %+v, %v", shown.Mirror, err)
 	}
+	if err := dev.SyncMirror(ctx, "components/copy"); err != nil {
+		t.Error(err)
+	}
 	if err := admin.EndMirror(ctx, "components/copy"); err != nil {
 		t.Error(err)
 	}

@@ -139,7 +139,7 @@ func (a *assignment) signals() signals {
 func (a *assignment) report(records, logs *int) lab.AssignmentReport {
 	r := lab.AssignmentReport{ID: a.order.ID, Epoch: a.order.Epoch}
 	for _, rec := range a.records[min(a.acked, int64(len(a.records))):] {
-		rec.Order, rec.Pid = nil, 0 // these stay here
+		rec.Order = nil // it came from there
 		size := 256
 		if rec.Step != nil {
 			size += len(rec.Step.Tail) + len(rec.Step.Reason)

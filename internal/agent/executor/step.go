@@ -15,21 +15,17 @@ import (
 	"slipway.dev/slipway/internal/stage/lab"
 )
 
-// begin starts one run of a step and records that it runs.
+// begin records that a step runs, then starts it: whatever a kill leaves running has a record. A process that it began
+// without coming to say so is found by its mark.
 func (a *assignment) begin(step spec.ExperimentStep, try int) (*process, error) {
 	if try > 1 {
 		if err := note(a.logFile(step.ID), fmt.Sprintf("--- try %d ---\n", try)); err != nil {
 			return nil, err
 		}
 	}
-	p, err := startProcess(step.Run, filepath.Join(a.dir, "work"), a.logFile(step.ID), a.env())
-	if err != nil {
-		return nil, err
-	}
 	cleanup := slices.ContainsFunc(a.order.Work.Cleanup, func(s spec.ExperimentStep) bool { return s.ID == step.ID })
-	a.record(lab.Record{Kind: lab.RecordStep, Pid: p.cmd.Process.Pid,
-		Step: &lab.StepResult{Step: step.ID, State: "running", Tries: try, Cleanup: cleanup, Started: time.Now().UTC()}})
-	return p, nil
+	a.record(lab.Record{Kind: lab.RecordStep, Step: &lab.StepResult{Step: step.ID, State: "running", Tries: try, Cleanup: cleanup, Started: time.Now().UTC()}})
+	return startProcess(step.Run, filepath.Join(a.dir, "work"), a.logFile(step.ID), a.env())
 }
 
 // runStep runs a step to its end, with its retries, and returns its result. When ctx ends, the step is stopped and counts

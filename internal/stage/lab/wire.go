@@ -27,7 +27,6 @@ type Record struct {
 	Step   *StepResult `json:"step,omitempty"`   // RecordStep, RecordArrived (only its id)
 	Result *StepResult `json:"result,omitempty"` // RecordFinished, RecordClean: outcome and reason of all
 	Order  *Order      `json:"order,omitempty"`  // RecordOrder, which stays on the node
-	Pid    int         `json:"pid,omitempty"`    // of a step that began, likewise
 }
 
 // The kinds of records, in the order in which they come.

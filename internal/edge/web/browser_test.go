@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"slipway.dev/slipway/client"
@@ -96,7 +98,7 @@ func (b *browser) quiet() {
 	}
 }
 
-// look opens a page at both widths, in light and in dark, and checks that it shows the texts and fits.
+// look opens a page at both widths, in light and in dark, and checks that it shows the texts, fits, and wears the colours.
 func (b *browser) look(name, path string, texts ...string) {
 	b.t.Helper()
 	for _, width := range []int64{390, 1280} {
@@ -110,16 +112,39 @@ func (b *browser) look(name, path string, texts ...string) {
 		if wide > width {
 			b.t.Errorf("%s is %d pixels wide in a window of %d", path, wide, width)
 		}
-		if b.shot != "" {
-			image, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+		colours := map[string]string{}
+		for _, scheme := range []string{"light", "dark"} {
+			b.do("choose "+scheme, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+				_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+				return err
+			}))
+			colour, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("getComputedStyle(document.body).backgroundColor"))
 			if err != nil {
 				b.t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(b.shot, fmt.Sprintf("%s-%d.png", name, width)), image, 0o644); err != nil {
-				b.t.Fatal(err)
-			}
+			colours[colour] = scheme
+			b.picture(fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
+		}
+		if len(colours) != 2 {
+			b.t.Errorf("%s looks the same in light and in dark: %v", path, colours)
 		}
 		b.quiet()
+	}
+}
+
+// picture writes the whole page as an image, if somebody wants to see it.
+func (b *browser) picture(name string) {
+	b.t.Helper()
+	if b.shot == "" {
+		return
+	}
+	image, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.shot, name), image, 0o644)
+	}
+	if err != nil {
+		b.t.Fatal(err)
 	}
 }
 
@@ -191,6 +216,7 @@ func TestDashboard(t *testing.T) {
 	b.look("change-landed", "/ui/changes/1", "landed", "fast-forward")
 	b.look("queue", "/ui/products/harbour/queue", "Freeze", "landed", "the water goes too")
 	b.look("entry", entry, "landed", "Gate", "smoke", "Candidate")
+	b.look("candidate", "/ui/candidates/"+e.Candidate, "landed", "Gate", "the water goes too") // leads to the entry
 	b.look("wave", "/ui/waves/"+e.Wave, "Tier 0", "Tier 1", "pier", "tide")
 	b.look("builds", "/ui/products/harbour/builds", "tide:unit", "pier")
 	b.look("build", "/ui/builds/"+build, "the water comes", "Log", "tide") // the log arrives by its stream

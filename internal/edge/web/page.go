@@ -57,6 +57,9 @@ func (s *Server) action(pattern string, role auth.Role, f func(r *http.Request) 
 		err := auth.Require(r.Context(), role)
 		back := ""
 		if err == nil {
+			err = parseForm(r)
+		}
+		if err == nil {
 			back, err = f(r)
 		}
 		if err != nil {
@@ -65,6 +68,16 @@ func (s *Server) action(pattern string, role auth.Role, f func(r *http.Request) 
 		}
 		http.Redirect(w, r, back, http.StatusSeeOther)
 	}))
+}
+
+// parseForm reads the form whole, so that one which is too large or broken is told as that and not as an empty one.
+func parseForm(r *http.Request) error {
+	err := r.ParseForm()
+	var tooLarge *http.MaxBytesError
+	if err == nil || errors.As(err, &tooLarge) {
+		return err
+	}
+	return slipway.Errorf(slipway.Invalid, "the form cannot be read: %w", err)
 }
 
 func (s *Server) position(ctx context.Context) (int64, error) {

@@ -26,6 +26,7 @@ func (s *Server) queues() {
 		return view{Title: "Queue of " + product, Product: product, Topics: []string{product + ":integration."}, Body: queuePage(product, q, entries, next, id)}, err
 	})
 	s.page("GET /ui/entries/{number}", s.entry)
+	s.mux.HandleFunc("GET /ui/candidates/{id}", s.guarded(s.candidate))
 	back := func(product string) string { return "/ui/products/" + url.PathEscape(product) + "/queue" }
 	s.action("/ui/products/{product}/queue/freeze", auth.Gatekeeper, func(r *http.Request) (string, error) {
 		return back(r.PathValue("product")), s.Queue.Freeze(r.Context(), r.PathValue("product"), auth.Actor(r.Context()), r.FormValue("reason"))
@@ -48,6 +49,25 @@ func (s *Server) queues() {
 		}
 		return href(slipway.Ref("entry", r.PathValue("number"))), s.Queue.Dequeue(r.Context(), n, auth.Actor(r.Context()), r.FormValue("reason"))
 	})
+}
+
+// candidate leads to the newest entry that is, or was, tried as the candidate.
+func (s *Server) candidate(w http.ResponseWriter, r *http.Request) {
+	c, err := s.Queue.Candidate(r.Context(), r.PathValue("id"))
+	var entries []integration.Entry
+	if err == nil {
+		entries, err = s.Queue.Entries(r.Context(), slipway.Query{Product: c.Product, Newest: true})
+	}
+	for _, e := range entries {
+		if e.Candidate == c.ID {
+			http.Redirect(w, r, href(slipway.Ref("entry", e.ID())), http.StatusSeeOther)
+			return
+		}
+	}
+	if err == nil {
+		err = slipway.Errorf(slipway.NotFound, "no entry is tried as candidate %s any more: the product moved meanwhile", c.ID)
+	}
+	s.refuse(w, r, err)
 }
 
 func (s *Server) entry(r *http.Request) (view, error) {

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"slipway.dev/slipway/internal/platform/auth"
@@ -42,6 +43,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	if err := parseForm(r); err != nil {
+		s.refuse(w, r, err)
+		return
+	}
 	next := local(r.FormValue("next"))
 	cookie, _, err := s.Auth.Login(r.Context(), strings.TrimSpace(r.FormValue("token")), r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https")
 	if slipway.Is(err, slipway.Unauthenticated) {
@@ -74,7 +79,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 // local returns where to go after the log-in: a page of the dashboard, whatever was asked for.
 func local(next string) string {
 	u, err := url.Parse(next)
-	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(u.Path, "/ui/") || strings.Contains(next, "\\") || strings.HasPrefix(u.Path, "/ui/login") {
+	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(path.Clean(u.Path)+"/", "/ui/") || strings.Contains(next, "\\") || strings.HasPrefix(u.Path, "/ui/login") {
 		return "/ui/"
 	}
 	return u.RequestURI()

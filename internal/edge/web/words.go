@@ -36,6 +36,8 @@ func href(subject string) string {
 		return "/ui/changes/" + number
 	case "entry":
 		return "/ui/entries/" + id
+	case "candidate":
+		return "/ui/candidates/" + id
 	case "wave":
 		return "/ui/waves/" + id
 	case "build":

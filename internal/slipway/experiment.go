@@ -9,7 +9,7 @@ type ExperimentRequest struct {
 	File          string            `json:"file"`          // where the text came from: "experiments/smoke.yaml"
 	Text          string            `json:"text"`          // the experiment's YAML
 	Artifacts     map[string]string `json:"artifacts"`     // component -> output tree digest
-	Env           map[string]string `json:"env,omitempty"` // seen by every step: the configuration's params, VERSION_COMPONENT
+	Env           map[string]string `json:"env,omitempty"` // seen by every step: the configuration's params, VERSION_COMPONENT of what its text asks for
 	Priority      int               `json:"priority,omitempty"`
 }
 

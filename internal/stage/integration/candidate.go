@@ -224,7 +224,12 @@ func (c Candidate) experiments(w slipway.WaveStatus, attempt int) ([]slipway.Exp
 			}
 			for _, name := range x.Uses {
 				req.Artifacts[name] = w.Components[name].Artifact
-				req.Env["VERSION_"+envName(name)] = c.pin(name).Version
+			}
+			// Only versions that it asks for: the others may move without a new verdict.
+			for _, name := range cc.Components {
+				if v := "VERSION_" + envName(name); strings.Contains(x.Text, v) {
+					req.Env[v] = c.pin(name).Version
+				}
 			}
 			id, err := digest(req)
 			if err != nil {

@@ -131,8 +131,9 @@ func headStep(s Snapshot, e Entry) Step {
 		return step(Wait, "%s", cmp.Or(e.Wave.Reason, "building"))
 	case unbuilt(e.Wave) != "":
 		return failed(s, e, unbuilt(e.Wave))
-	case e.Decision != nil && len(e.Decision.Of(slipway.CheckFailed)) > 0:
-		return step(Reject, "%s", e.Decision.Reason) // cheap checks refute before nodes are taken
+	case len(e.Experiments) == 0 && e.Decision != nil && len(e.Decision.Of(slipway.CheckFailed)) > 0:
+		// Cheap checks refute before nodes are taken. Experiments that run are let finish: they tell the author more.
+		return step(Reject, "%s", e.Decision.Reason)
 	case len(e.Experiments) < e.Planned:
 		return step(Test, "built; experiments of its configurations are next")
 	}

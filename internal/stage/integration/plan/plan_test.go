@@ -53,6 +53,8 @@ func TestNext(t *testing.T) {
 		{"unit tests refute before nodes are taken", plan.Entry{Phase: plan.Building, Base: "b", Attempt: 1, Wave: built, Planned: 1, Decision: decision(slipway.CheckFailed, slipway.CheckMissing)}, "", plan.Reject, "failed"},
 		{"built", plan.Entry{Phase: plan.Building, Base: "b", Wave: built, Planned: 1, Decision: decision(slipway.CheckPassed, slipway.CheckMissing)}, "", plan.Test, "built"},
 		{"experiment runs", plan.Entry{Phase: plan.Testing, Base: "b", Wave: built, Planned: 1, Experiments: []slipway.ExperimentStatus{running}, Decision: decision(slipway.CheckMissing)}, "", plan.Wait, "experiment/4 is running: on edge-1"},
+		{"one experiment failed, another runs", plan.Entry{Phase: plan.Testing, Base: "b", Wave: built, Planned: 2, Experiments: []slipway.ExperimentStatus{done, running}, Decision: decision(slipway.CheckFailed, slipway.CheckMissing)}, "", plan.Wait, "experiment/4 is running"},
+		{"one experiment failed", plan.Entry{Phase: plan.Testing, Base: "b", Wave: built, Planned: 2, Experiments: []slipway.ExperimentStatus{done, done}, Decision: decision(slipway.CheckFailed, slipway.CheckPassed)}, "", plan.Reject, "failed"},
 		{"all passed", plan.Entry{Phase: plan.Testing, Base: "b", Wave: built, Planned: 1, Experiments: []slipway.ExperimentStatus{done}, Decision: decision(slipway.CheckPassed)}, "", plan.Land, "passed"},
 		{"waived", plan.Entry{Phase: plan.Building, Base: "b", Wave: built, Decision: decision(slipway.CheckWaived)}, "", plan.Land, "waived"},
 		{"experiment lost its node", plan.Entry{Phase: plan.Testing, Base: "b", Attempt: 1, Wave: built, Planned: 1, Experiments: []slipway.ExperimentStatus{done}, Decision: decision(slipway.CheckErrored)}, "", plan.Start, "attempt 1"},

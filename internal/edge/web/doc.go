@@ -12,3 +12,5 @@
 //
 // Every state is shown with its reason.
 package web
+
+//go:generate go tool templ generate

@@ -65,6 +65,14 @@ func short(id string) string {
 	return id[:min(10, len(id))]
 }
 
+// said is how a subject without a page is written: long ids of commits are cut.
+func said(subject string) string {
+	if id, ok := strings.CutPrefix(subject, "commit/"); ok {
+		return "commit/" + short(id)
+	}
+	return subject
+}
+
 func plural(n int, one string) string {
 	if n == 1 {
 		return "1 " + one

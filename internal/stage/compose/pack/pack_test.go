@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,9 @@ func tree(t *testing.T) string {
 	write("share/routes/a.txt", "a\n", 0o600)
 	write("share/routes/b.txt", "b\n", 0o640)
 	write("etc/ferry.conf", "port=1\n", 0o600)
+	noise := make([]byte, 3<<20) // several blocks for a compressor that works in parallel
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	write("share/noise", string(noise), 0o600)
 	if err := os.Symlink("a.txt", filepath.Join(dir, "share/routes/default")); err != nil {
 		t.Fatal(err)
 	}

@@ -243,7 +243,8 @@ func (s *story) serving(ctx context.Context, tag string, versions map[string]str
 		if err != nil {
 			return err
 		}
-		want := []string{fmt.Sprintf(`(?m)^%s\{.*version="%s"\} 1$`, n.buildInfo, regexp.QuoteMeta(begunWith[n.component]))}
+		want := []string{fmt.Sprintf(`(?m)^%s\{.*revision="[^"]*common-%s[,"].*version="%s"\} 1$`,
+			n.buildInfo, regexp.QuoteMeta(versions["common"]), regexp.QuoteMeta(begunWith[n.component]))}
 		if n.role == "machine" {
 			want = append(want, fmt.Sprintf(`(?m)^vista_release\{common="%s",tag="%s"\} 1$`, regexp.QuoteMeta(versions["common"]), regexp.QuoteMeta(tag)))
 		} else {

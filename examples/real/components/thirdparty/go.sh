@@ -24,6 +24,16 @@ workspace() {
 
 # export_source lays the module's source out in $OUT, without its tests: a change of tests alone rebuilds nothing else.
 export_source() {
-  tar -cf - --exclude=./.git --exclude=./slipway.yaml --exclude=./VERSION --exclude='*_test.go' --exclude=testdata \
+  tar -cf - --exclude=./.git --exclude=./slipway.yaml --exclude='*_test.go' --exclude=testdata \
     --exclude='*.ttar' --exclude='./go.work*' --exclude='*.md' . | tar -xf - -C "$OUT"
+}
+
+# libraries tells what a program is made of, for its build info: "client-golang-1.23.2,client-model-0.6.2,..."
+libraries() {
+  made=
+  for version in "$DEPS"/*/VERSION; do
+    name=${version%/VERSION}
+    made=$made,${name##*/}-$(cat "$version")
+  done
+  echo "${made#,}"
 }

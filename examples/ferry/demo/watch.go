@@ -110,12 +110,12 @@ func (w *watch) show(e client.Event) {
 	}
 	faint, tint := lipgloss.NewStyle().Faint(true), lipgloss.NewStyle().Foreground(colour)
 	fmt.Fprintf(w.out, "%s  %s  %s  %s\n", faint.Render(fmt.Sprintf("%5.1fs", e.Time.Sub(w.start).Seconds())),
-		lipgloss.NewStyle().Width(11).Render(stage), tint.Width(30).Render(clip(e.Subject+" "+what, 30)), clip(e.Reason, 110))
+		lipgloss.NewStyle().Width(11).Render(stage), tint.Width(36).Render(clip(e.Subject+" "+what, 36)), clip(e.Reason, 100))
 }
 
-// clip keeps a text on one line.
+// clip keeps a text on one line of n characters.
 func clip(s string, n int) string {
-	r := []rune(strings.Join(strings.Fields(s), " "))
+	r := []rune(strings.ReplaceAll(strings.TrimSpace(s), "\n", " "))
 	if len(r) <= n {
 		return string(r)
 	}

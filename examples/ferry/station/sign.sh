@@ -5,8 +5,8 @@ set -eu
 if [ "${1:-}" = -v ]; then echo "@VERSION@"; exit; fi
 leaves=$(sed -n 's/.*"leaves": *"[^T]*T\([0-9][0-9]:[0-9][0-9]\).*/\1/p' "$1" | head -n 1)
 if [ -z "$leaves" ]; then
-  echo "ferry-sign: no departure has the field \"leaves\", which every sign reads; the harbour answered:" >&2
-  head -c 300 "$1" >&2
+  echo "the harbour answered: $(head -c 120 "$1" | tr -d '\n')" >&2
+  echo "ferry-sign: no departure has the field \"leaves\", which every sign at sea reads" >&2
   exit 1
 fi
 echo "NEXT FERRY $leaves"

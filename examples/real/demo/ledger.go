@@ -91,14 +91,24 @@ func (l *ledger) last() int64 {
 	return l.events[len(l.events)-1].Seq
 }
 
-// wait returns the first event after seq for which is holds.
+// fatal are events after which what is waited for will not come.
+var fatal = []string{"compose.failed", "deploy.model.broken", "catalog.product.broken", "source.ref.rejected"}
+
+// wait returns the first event after seq for which is holds, or an error at the first fatal one.
 func (l *ledger) wait(ctx context.Context, what string, seq int64, is func(Event) bool) (Event, error) {
 	for {
 		l.mu.Lock()
 		for _, e := range l.events {
-			if e.Seq > seq && is(e) {
+			if e.Seq <= seq {
+				continue
+			}
+			if is(e) {
 				l.mu.Unlock()
 				return e, nil
+			}
+			if slices.Contains(fatal, e.Type) {
+				l.mu.Unlock()
+				return e, fmt.Errorf("waiting for %s: %s: %s: %s", what, e.Subject, e.Type, e.Reason)
 			}
 		}
 		news, ended := l.news, l.ended
@@ -112,28 +122,6 @@ func (l *ledger) wait(ctx context.Context, what string, seq int64, is func(Event
 			return Event{}, fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx))
 		}
 	}
-}
-
-// between returns the time from the first event for which from holds to the last for which to holds, after seq.
-func (l *ledger) between(seq int64, from, to func(Event) bool) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var first, last time.Time
-	for _, e := range l.events {
-		if e.Seq <= seq {
-			continue
-		}
-		if first.IsZero() && from(e) {
-			first = e.Time
-		}
-		if to(e) {
-			last = e.Time
-		}
-	}
-	if first.IsZero() || last.IsZero() {
-		return 0
-	}
-	return last.Sub(first)
 }
 
 func clock(d time.Duration) string {

@@ -15,7 +15,7 @@ import (
 func main() {
 	program := flag.String("slipway", "bin/slipway", "the slipway program")
 	from := flag.String("from", "examples/real", "folder with components/ and product/")
-	dir := flag.String("dir", "", "folder to write to (default: a temporary one)")
+	dir := flag.String("dir", "", "folder to write to, which must not exist and is kept (default: a temporary one)")
 	keep := flag.Bool("keep", false, "leave the server running until interrupted")
 	limit := flag.Duration("limit", 30*time.Minute, "give up after")
 	flag.Parse()
@@ -35,7 +35,8 @@ func demo(ctx context.Context, program, from, dir string, keep bool, limit time.
 	if err != nil {
 		return err
 	}
-	if dir == "" {
+	temporary := dir == ""
+	if temporary {
 		dir, err = os.MkdirTemp("", "slipway-demo-real-")
 	} else {
 		dir, err = filepath.Abs(dir)
@@ -48,7 +49,7 @@ func demo(ctx context.Context, program, from, dir string, keep bool, limit time.
 	}
 	ok := false
 	defer func() {
-		if ok {
+		if ok && temporary {
 			os.RemoveAll(dir)
 		} else {
 			fmt.Fprintln(os.Stderr, "demo-real: everything is in", dir)

@@ -171,6 +171,29 @@ func (k *Key) Clear(text []byte, at time.Time) ([]byte, error) {
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
+	return withChecksum(b.Bytes())
+}
+
+// withChecksum writes the signature of a signed text again with the checksum of RFC 4880 section 6.1, which the library
+// leaves out and GnuPG up to 2.2 misses.
+func withChecksum(signed []byte) ([]byte, error) {
+	block, rest := clearsign.Decode(signed)
+	begin := bytes.LastIndex(signed, []byte("-----BEGIN PGP SIGNATURE-----"))
+	if block == nil || len(bytes.TrimSpace(rest)) > 0 || begin < 0 {
+		return nil, errors.New("sign: the signed text cannot be read back")
+	}
+	var b bytes.Buffer
+	b.Write(signed[:begin])
+	w, err := armor.Encode(&b, openpgp.SignatureType, nil)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	if _, err := io.Copy(w, block.ArmoredSignature.Body); err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
 	b.WriteByte('\n')
 	return b.Bytes(), nil
 }

@@ -43,6 +43,20 @@ compose:
     Desk: {summary: For the office, configuration: desk}
 `
 
+// keys is the folder of the signing key that all tests share: making one takes longer than a test.
+var keys string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "slipway-compose-keys-")
+	if err != nil {
+		panic(err)
+	}
+	keys = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 // world holds what the stage asks others for: releases and files by hand, artifacts in a real store, packages and
 // composes in a real database.
 type world struct {
@@ -71,7 +85,7 @@ func (w *world) service() *compose.Service {
 }
 
 func (w *world) config() compose.Config {
-	return compose.Config{Dir: filepath.Join(w.dir, "composes"), URL: "http://ferry.test/composes", Key: filepath.Join(w.dir, "keys")}
+	return compose.Config{Dir: filepath.Join(w.dir, "composes"), URL: "http://ferry.test/composes", Key: keys}
 }
 
 func (w *world) Release(_ context.Context, id string) (slipway.Release, error) {

@@ -201,8 +201,11 @@ func (s *services) aboutBuild(ctx context.Context, id string) (overview.Item, er
 	}
 	item := overview.Item{
 		Kind: "build", Name: id, Product: b.Product, Title: b.Name() + " " + b.Version, Stage: "build", State: string(b.State), Reason: b.Reason, Since: b.Queued,
-		Facts:   facts("why it ran", b.Why, "key", short(b.Key), "output", short(b.Output), "took", took(b.Started, b.Finished), "on", b.Worker),
-		Because: []string{commitRef(b.Repo, b.Commit)}, Links: b.For,
+		Facts: facts("why it ran", b.Why, "key", short(b.Key), "output", short(b.Output), "took", took(b.Started, b.Finished), "on", b.Worker),
+		Links: b.For,
+	}
+	if item.Because, err = s.broughtBy(ctx, b.Repo, b.Commit); err != nil {
+		return item, err
 	}
 	if b.Outcome != "" {
 		item.State = string(b.Outcome)
@@ -356,16 +359,21 @@ func (s *services) aboutLocked(ctx context.Context, id string) (overview.Item, e
 	for _, b := range builds {
 		item.Because = append(item.Because, slipway.Ref("build", b.ID))
 	}
-	change, ok, err := landedChanges{s}.Landed(ctx, l.Repo, l.Commit)
-	switch {
-	case err != nil:
-		return item, err
-	case ok:
-		item.Because = append(item.Because, change.Ref)
-	default:
-		item.Because = append(item.Because, commitRef(l.Repo, l.Commit))
+	brought, err := s.broughtBy(ctx, l.Repo, l.Commit)
+	item.Because = append(item.Because, brought...)
+	return item, err
+}
+
+// broughtBy is the change that landed a commit, or the commit itself where it was pushed directly.
+func (s *services) broughtBy(ctx context.Context, repo, commit string) ([]string, error) {
+	change, ok, err := landedChanges{s}.Landed(ctx, repo, commit)
+	if err != nil {
+		return nil, err
 	}
-	return item, nil
+	if ok {
+		return []string{change.Ref}, nil
+	}
+	return []string{commitRef(repo, commit)}, nil
 }
 
 func (s *services) aboutCompose(ctx context.Context, id string) (overview.Item, error) {

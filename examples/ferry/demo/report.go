@@ -36,32 +36,67 @@ func (s *story) report(ctx context.Context) error {
 	}
 	fmt.Fprintf(s.out, "  %-34s %14.1f\n", "everything", time.Since(s.start).Seconds())
 
-	s.title("where to look")
-	why, err := s.slipway(ctx, "why", "node/"+s.nodes[0].name)
+	if err := s.why(ctx); err != nil {
+		return err
+	}
+	s.title("where to look, while it runs (make demo KEEP=1)")
+	compose := s.url + "/composes/" + s.second.ID
+	for _, line := range [][2]string{
+		{"dashboard", s.url + "/  (the token is in " + s.path("data", "admin-token") + ")"},
+		{"release", "slipway release show " + s.second.ID},
+		{"compose", compose + "/"},
+		{"dnf", "curl -fsSLo /etc/yum.repos.d/ferry.repo " + compose + "/ferry.repo && dnf install ferry-station"},
+		{"apt", "curl -fsSLo /etc/apt/sources.list.d/ferry.sources " + compose + "/ferry.sources && apt update && apt install ferry-station"},
+		{"why", fmt.Sprintf("slipway why node/%s; slipway why entry/%d", s.nodes[0].name, s.bad.Number)},
+		{"where", "slipway where timetable; slipway where ferry-station"},
+		{"with", "export SLIPWAY_DATA=" + s.path("data")},
+	} {
+		fmt.Fprintf(s.out, "  %-10s  %s\n", line[0], line[1])
+	}
+	return nil
+}
+
+// why shows the way from a node's running bytes back to the good change, out of the whole answer.
+func (s *story) why(ctx context.Context) error {
+	subject := "node/" + s.nodes[0].name
+	s.title("slipway why " + subject + ", the way back to the change")
+	why, err := s.client.Why(ctx, subject)
 	if err != nil {
 		return err
 	}
-	lines := strings.Split(strings.TrimSpace(why), "\n")
-	fmt.Fprintf(s.out, "  $ slipway why node/%s\n", s.nodes[0].name)
-	const enough = 24
-	for _, line := range lines[:min(enough, len(lines))] {
-		fmt.Fprintln(s.out, "    "+clip(line, 130))
+	way := wayTo(why, s.goodRef)
+	if way == nil {
+		return fmt.Errorf("nothing leads from %s back to %s", subject, s.goodRef)
 	}
-	if len(lines) > enough {
-		fmt.Fprintf(s.out, "    … and %d lines more, down to the commits\n", len(lines)-enough)
+	for depth, r := range way {
+		fmt.Fprintf(s.out, "  %s%s\n", strings.Repeat("  ", depth), clip(fmt.Sprintf("%s  %s: %s", r.Subject(), orDash(r.Title), r.Reason), 120-2*depth))
 	}
-	compose := s.url + "/composes/" + s.second.ID
-	fmt.Fprintf(s.out, "\n  dashboard   %s/  (token in %s)\n", s.url, s.path("data", "admin-token"))
-	fmt.Fprintf(s.out, "  release     slipway release show %s\n", s.second.ID)
-	fmt.Fprintf(s.out, "  compose     %s/\n", compose)
-	if c, err := s.client.Compose(ctx, s.second.ID); err == nil {
-		for _, v := range c.Variants {
-			fmt.Fprintf(s.out, "  %-11s dnf install --repofrompath ferry,%s/%s/x86_64/os/ ferry-station\n", strings.ToLower(v.ID), compose, v.ID)
+	return nil
+}
+
+// wayTo finds the shortest way from a thing to one that it follows from, and on to the first thing below that.
+func wayTo(from client.Reason, subject string) []client.Reason {
+	if from.Subject() == subject && !from.Above {
+		way := []client.Reason{from}
+		if len(from.Causes) > 0 {
+			way = append(way, from.Causes[0])
+		}
+		return way
+	}
+	var best []client.Reason
+	for _, cause := range from.Causes {
+		if way := wayTo(cause, subject); way != nil && (best == nil || len(way)+1 < len(best)) {
+			best = append([]client.Reason{from}, way...)
 		}
 	}
-	fmt.Fprintf(s.out, "  also        slipway why entry/%d; slipway where timetable; slipway events --follow\n", s.bad.Number)
-	fmt.Fprintf(s.out, "  with        export SLIPWAY_DATA=%s\n", s.path("data"))
-	return nil
+	return best
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }
 
 func (s *story) ref(r client.Release) string { return "release/" + r.ID }

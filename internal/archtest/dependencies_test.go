@@ -53,7 +53,7 @@ func TestEveryDependencyIsExplained(t *testing.T) {
 			t.Errorf("%s imports %s, and docs/DEPENDENCIES.md does not say why", where, m)
 		}
 	}
-	for _, m := range regexp.MustCompile(`(?m)^tool (\S+)`).FindAllStringSubmatch(string(mod), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(?:tool |\t)([^\s(]+/cmd/\S+)$`).FindAllStringSubmatch(string(mod), -1) {
 		for module := range modules {
 			if strings.HasPrefix(m[1], module+"/") {
 				used[module] = "go.mod"

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -99,6 +100,22 @@ func (w *world) stop() {
 		}
 	}
 	w.procs = nil
+	w.sweep()
+}
+
+// sweep ends what is in service on the nodes. An agent that stops leaves that running, as it must; but the machines of
+// the demo end with it.
+func (w *world) sweep() {
+	names, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is good
+	for _, name := range names {
+		line, err := os.ReadFile(name)
+		if err != nil || !strings.HasPrefix(string(line), w.path("nodes")+"/") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil {
+			syscall.Kill(pid, syscall.SIGTERM) //nolint:errcheck // it may be gone
+		}
+	}
 }
 
 // up starts the server and waits until it says where it is.

@@ -212,7 +212,7 @@ func retry(ts *testscript.TestScript, what string, f func() error) {
 func run(ts *testscript.TestScript, words ...string) (string, error) {
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "WORK", "SLIPWAY_DATA", "GIT_CONFIG_NOSYSTEM", "GIT_TERMINAL_PROMPT"} {
+	for _, name := range []string{"HOME", "PATH", "WORK", "URL", "ADDR", "TMPDIR", "SLIPWAY_DATA", "SLIPWAY_TOKEN", "GIT_CONFIG_NOSYSTEM", "GIT_TERMINAL_PROMPT"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	out, err := cmd.CombinedOutput()

@@ -244,12 +244,46 @@ func TestDashboard(t *testing.T) {
 	b.do("resume", chromedp.Click(chromedp.CSS("form.act button")))
 	b.shows(10*time.Second, "Freeze the queue")
 
+	h.liveLog(b)
+
 	b.do("open what is not there", chromedp.Navigate(h.URL()+"/ui/changes/99"))
 	b.shows(10*time.Second, "404", "change")
 	b.do("log out", chromedp.Navigate(h.URL()+"/ui/"), chromedp.Click(chromedp.CSS(".who button")))
 	b.shows(10*time.Second, "API token")
 	b.do("come back", chromedp.Navigate(h.URL()+"/ui/nodes"))
 	b.shows(10*time.Second, "API token")
+}
+
+// liveLog watches the page of a build that takes a while: its log grows and its state changes on the open page.
+func (h *harbourRig) liveLog(b *browser) {
+	h.t.Helper()
+	slow := strings.Replace(harbour["components/tide"]["slipway.yaml"], "echo the water comes", "echo low water; sleep 3; echo high water", 1)
+	h.propose(3, "", "components/tide", "fix: take more time", "slipway.yaml", slow)
+	id := ""
+	servertest.Eventually(h.t, time.Minute, "the slow build has begun", func() error {
+		c, err := h.Client().Change(h.t.Context(), 3)
+		if err != nil {
+			return err
+		}
+		for x, err := range h.Client().Builds(h.t.Context(), client.BuildFilter{Product: "harbour", Component: "tide"}, 5) {
+			if err != nil {
+				return err
+			}
+			if x.Check == "" && x.Commit == c.Current().Commit && x.State != "queued" {
+				id = x.ID
+				return nil
+			}
+		}
+		return fmt.Errorf("change 3 is %s: %s", c.State, c.Reason)
+	})
+	b.do("open the build", chromedp.Navigate(h.URL()+"/ui/builds/"+id))
+	b.shows(30*time.Second, "low water")
+	b.shows(time.Minute, "high water", "# pass: built in", "pass built in") // in the log, and beside the state
+	got, err := b.text()
+	if err != nil || strings.Count(got, "low water") != 1 {
+		h.t.Errorf("when the build has ended its page shows (%v):\n%s", err, got)
+	}
+	b.quiet()
 }
 
 func mustNumber(t *testing.T, subject string) (n int64) {

@@ -41,7 +41,7 @@ func nodeList(list []lab.Node) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(list) == 0 {
-			templ_7745c5c3_Err = nothing("No node has joined. Make a token with “slipway node token”, then run “slipway agent run” on the machine.").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = nothing("No node has joined. Make a token with “slipway node join-token”, then run “slipway agent run” on the machine.").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

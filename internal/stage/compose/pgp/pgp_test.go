@@ -2,6 +2,7 @@ package pgp_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/compose/pgp"
@@ -77,11 +80,11 @@ func TestGnuPGChecks(t *testing.T) {
 		}
 		return b
 	}
-	public := write("key.asc", must(k.Public()))
-	ring := filepath.Join(dir, "key.gpg")
-	if out, err := exec.Command("gpg", "--homedir", dir, "--dearmor", "--output", ring, public).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	block, err := armor.Decode(bytes.NewReader(must(k.Public())))
+	if err != nil {
+		t.Fatal(err)
 	}
+	ring := write("key.gpg", must(io.ReadAll(block.Body))) // gpgv reads no armored keys
 	file := write("data", data)
 	for name, args := range map[string][]string{
 		"binary":  {write("data.sig", must(k.Sign(bytes.NewReader(data), at))), file},

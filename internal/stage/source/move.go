@@ -16,8 +16,8 @@ import (
 type prepared struct{ repo string }
 
 // Move moves one or several refs of one repository by compare-and-swap: all of them or none. Only Repo, Ref, Old and New
-// of the updates count; [slipway.ZeroCommit] stands for "does not exist". Refs that are all at New already are a success
-// and nothing is recorded twice, so a caller that was killed may ask again. A ref that is elsewhere gives Conflict.
+// of the updates count; [slipway.ZeroCommit] stands for "does not exist". A ref that is at New already counts as moved and
+// is not recorded again, so a caller that was killed may ask again. A ref that is elsewhere gives Conflict.
 func (s *Service) Move(ctx context.Context, actor, reason string, updates ...slipway.RefUpdate) error {
 	if len(updates) == 0 {
 		return nil
@@ -42,23 +42,24 @@ func (s *Service) move(ctx context.Context, repo string, updates []slipway.RefUp
 	if err != nil {
 		return err
 	}
-	there := 0
+	var open []slipway.RefUpdate // those that are not where they shall be
 	for _, u := range updates {
 		at, err := g.Ref(ctx, u.Ref)
 		switch {
 		case err != nil:
 			return in(repo, err)
 		case at == u.New:
-			there++
-		case at != u.Old:
+		case at == u.Old:
+			open = append(open, u)
+		default:
 			return slipway.Errorf(slipway.Conflict, "%s is at %s, not at %s", u.Ref, short(at), short(u.Old)).At(repo).
 				Try("look at what moved it and try again from there")
 		}
 	}
-	if there == len(updates) {
+	if len(open) == 0 {
 		return nil
 	}
-	i, err := s.intend(ctx, Intent{ID: ulid.Make().String(), Repo: repo, Whole: true, Refs: updates, Actor: actor, Reason: reason})
+	i, err := s.intend(ctx, Intent{ID: ulid.Make().String(), Repo: repo, Whole: true, Refs: open, Actor: actor, Reason: reason})
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,8 @@ func changes(refs []slipway.RefUpdate) []git.RefChange {
 }
 
 // Prepare is called before a push moves refs: it waits for the repository, records what is about to happen and keeps the
-// repository to the push until [Service.Conclude].
+// repository to the push until [Service.Conclude]. A ref that is no longer at Old is left to git, which refuses it: were it
+// in the intent, a push of what another push has just brought would be recorded a second time.
 func (s *Service) Prepare(ctx context.Context, push, repo, actor string, updates []slipway.RefUpdate) error {
 	if len(updates) == 0 {
 		return nil
@@ -92,7 +94,11 @@ func (s *Service) Prepare(ctx context.Context, push, repo, actor string, updates
 	if err != nil {
 		return err
 	}
-	if _, err := s.intend(ctx, Intent{ID: push, Repo: repo, Refs: updates, Actor: actor, Reason: "pushed by " + actor}); err != nil {
+	open, err := s.atOld(ctx, repo, updates)
+	if err == nil {
+		_, err = s.intend(ctx, Intent{ID: push, Repo: repo, Refs: open, Actor: actor, Reason: "pushed by " + actor})
+	}
+	if err != nil {
 		unlock()
 		return err
 	}
@@ -101,6 +107,25 @@ func (s *Service) Prepare(ctx context.Context, push, repo, actor string, updates
 	s.mu.Unlock()
 	s.fault("prepared")
 	return nil
+}
+
+// atOld returns the updates whose refs are where they start from. The caller holds the repository's lock.
+func (s *Service) atOld(ctx context.Context, repo string, updates []slipway.RefUpdate) ([]slipway.RefUpdate, error) {
+	g, err := s.Git(repo)
+	if err != nil {
+		return nil, err
+	}
+	var open []slipway.RefUpdate
+	for _, u := range updates {
+		at, err := g.Ref(ctx, u.Ref)
+		if err != nil {
+			return nil, in(repo, err)
+		}
+		if at == u.Old {
+			open = append(open, u)
+		}
+	}
+	return open, nil
 }
 
 // Conclude is called when the push has ended, however it ended: what moved is recorded, and the repository is free again.

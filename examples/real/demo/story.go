@@ -193,12 +193,16 @@ func (s *story) reject(ctx context.Context) error {
 }
 
 func (s *story) look(ctx context.Context) error {
-	for _, args := range [][]string{
-		{"waiver", "list", product},
-		{"deploy", "status", product},
-		{"why", "node/machine-1"},
+	for _, look := range []struct{ command, says []string }{
+		{[]string{"waiver", "list", product}, []string{"go-runtime", "client-golang"}},
+		{[]string{"deploy", "status", product}, []string{"machine-1", "relay-1"}},
+		{[]string{"why", "node/machine-1"}, []string{"deploy/main.star", "change/1", "common 0.70.1"}},
 	} {
-		if _, err := s.show(ctx, args...); err != nil {
+		out, err := s.show(ctx, look.command...)
+		if err != nil {
+			return err
+		}
+		if err := contains(out, look.says...); err != nil {
 			return err
 		}
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -50,7 +52,7 @@ func demo(ctx context.Context, program, from, dir string, keep bool, limit time.
 			fmt.Fprintln(os.Stderr, "\ndemo: everything is in", dir)
 			return
 		}
-		if removeErr := os.RemoveAll(dir); removeErr != nil {
+		if removeErr := remove(dir); removeErr != nil {
 			fmt.Fprintln(os.Stderr, "demo:", removeErr)
 		}
 	}()
@@ -66,4 +68,15 @@ func demo(ctx context.Context, program, from, dir string, keep bool, limit time.
 		<-ctx.Done()
 	}
 	return nil
+}
+
+// remove deletes a folder in which some folders are read-only: artifacts and finished composes.
+func remove(dir string) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = os.Chmod(path, 0o700)
+		}
+		return err
+	})
+	return errors.Join(err, os.RemoveAll(dir))
 }

@@ -72,11 +72,7 @@ func ManifestPath(configuration string) string { return "manifests/" + configura
 
 // Cut makes the release, or returns a Conflict when main is no longer at the request's base.
 func (s *Service) Cut(ctx context.Context, req slipway.ReleaseRequest) (slipway.Release, error) {
-	notes, err := s.notes(ctx, req)
-	if err != nil {
-		return slipway.Release{}, err
-	}
-	cut, err := s.reserve(ctx, req, notes)
+	cut, err := s.reserve(ctx, req)
 	if err != nil {
 		return slipway.Release{}, err
 	}
@@ -90,24 +86,42 @@ func (s *Service) Cut(ctx context.Context, req slipway.ReleaseRequest) (slipway.
 	return s.record(ctx, cut, commit)
 }
 
-// reserve writes down what the release will be, or returns what was written down before.
-func (s *Service) reserve(ctx context.Context, req slipway.ReleaseRequest, notes string) (cut Cut, err error) {
-	err = s.store.Update(ctx, func(tx Tx) error {
-		cut, err = tx.Cuts().Get(ctx, req.Entry)
-		if err == nil || !slipway.Is(err, slipway.NotFound) {
+// reserve writes down what the release will be, or returns what was written down before. A tag that somebody has pushed by
+// hand is passed over.
+func (s *Service) reserve(ctx context.Context, req slipway.ReleaseRequest) (cut Cut, err error) {
+	reserved := false
+	err = s.store.View(ctx, func(tx Tx) error {
+		if cut, err = tx.Cuts().Get(ctx, req.Entry); !slipway.Is(err, slipway.NotFound) {
+			reserved = err == nil
 			return err
 		}
-		cut = Cut{ReleaseRequest: req, Notes: notes, Time: tx.Now().Truncate(time.Second)}
+		cut = Cut{ReleaseRequest: req, Time: tx.Now().Truncate(time.Second)}
 		last, err := tx.Releases().Find(ctx, slipway.Query{Product: req.Product, Newest: true, Limit: 1})
-		if err != nil {
-			return err
+		if err == nil && len(last) > 0 {
+			cut.Previous, cut.Tag = last[0].ID, last[0].Tag
 		}
-		lastTag := ""
-		if len(last) > 0 {
-			cut.Previous, lastTag = last[0].ID, last[0].Tag
+		return err
+	})
+	if err != nil || reserved {
+		return cut, err
+	}
+	for taken := true; taken; {
+		cut.Tag = NextTag(cut.Tag, cut.Time)
+		_, err := s.repo.Object(ctx, req.Repo, "refs/tags/"+cut.Tag)
+		if taken = err == nil; !taken && !slipway.Is(err, slipway.NotFound) {
+			return cut, err
 		}
-		cut.Tag = NextTag(lastTag, cut.Time)
-		return tx.Cuts().Put(ctx, cut)
+	}
+	if cut.Notes, err = s.notes(ctx, req); err != nil {
+		return cut, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) error {
+		before, err := tx.Cuts().Get(ctx, req.Entry)
+		if slipway.Is(err, slipway.NotFound) {
+			return tx.Cuts().Put(ctx, cut)
+		}
+		cut = before // somebody asked for the same at the same time
+		return err
 	})
 	return cut, err
 }

@@ -166,6 +166,31 @@ func TestCutSurvivesACrash(t *testing.T) {
 	}
 }
 
+// A tag that a person has pushed does not stop the releases after it.
+func TestATagThatIsTakenIsPassedOver(t *testing.T) {
+	ctx, db := t.Context(), storetest.Open(t)
+	repo, base := newRepository(t)
+	s := release.New(store.Scope(db, func(tx *store.Tx) release.Tx { return tx }), repo)
+	first, err := s.Cut(ctx, request(base, "entry/1", "1.0.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := release.NextTag(first.Tag, first.Time)
+	if err := repo.UpdateRefs(ctx, []git.RefChange{{Ref: "refs/tags/" + taken, Old: git.Zero, New: base}}); err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.Cut(ctx, request(first.Commit, "entry/2", "1.1.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := release.NextTag(taken, first.Time); second.Tag != want || second.Previous != first.ID {
+		t.Errorf("the release is %s after %s, want %s", second.Tag, second.Previous, want)
+	}
+	if at, err := repo.Ref(ctx, "refs/tags/"+taken); err != nil || at != base {
+		t.Errorf("the taken tag is at %s, %v; it must stay", at, err)
+	}
+}
+
 func TestNextTag(t *testing.T) {
 	november := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 	for last, want := range map[string]string{

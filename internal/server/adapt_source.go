@@ -45,20 +45,27 @@ func (r releaseRepository) Subjects(ctx context.Context, repo, path, after, upTo
 // integrationSource is branch history as the integration queue reads it.
 type integrationSource struct{ *source.Service }
 
+// updatesPage is how many lines of branch history are read at once.
+const updatesPage = 100
+
 func (s integrationSource) Updates(ctx context.Context, repo, ref string, after int64) ([]integration.Update, error) {
 	var updates []integration.Update
-	recorded, err := s.History(ctx, source.HistoryQuery{Repo: repo, Ref: ref})
-	if err != nil {
-		return nil, err
-	}
-	for _, line := range recorded {
-		if line.Seq <= after {
-			break // newest first
+	for before := int64(0); ; {
+		page, err := s.History(ctx, source.HistoryQuery{Repo: repo, Ref: ref, Before: before, Limit: updatesPage}) // newest first
+		if err != nil {
+			return nil, err
 		}
-		updates = append(updates, integration.Update{Seq: line.Seq, RefUpdate: line.RefUpdate})
+		for _, line := range page {
+			if line.Seq > after {
+				updates = append(updates, integration.Update{Seq: line.Seq, RefUpdate: line.RefUpdate})
+			}
+			before = line.Seq
+		}
+		if len(page) < updatesPage || before <= after {
+			slices.Reverse(updates)
+			return updates, nil
+		}
 	}
-	slices.Reverse(updates)
-	return updates, nil
 }
 
 func (s integrationSource) IsAncestor(ctx context.Context, repo, ancestor, commit string) (bool, error) {

@@ -45,7 +45,7 @@ func (s *Service) Check(ctx context.Context, repo, ref string, files func(path s
 		_, err = spec.ParseComponent(data, spec.ComponentFile)
 		return err
 	}
-	recipes := map[string]map[string]spec.Component{} // by product, then component
+	recipes := map[string]map[string]pushed{} // by product, then component
 	for _, use := range uses {
 		if !onBranch(ref, use.Branch) {
 			continue
@@ -63,9 +63,9 @@ func (s *Service) Check(ctx context.Context, repo, ref string, files func(path s
 			return err
 		}
 		if recipes[use.Product] == nil {
-			recipes[use.Product] = map[string]spec.Component{}
+			recipes[use.Product] = map[string]pushed{}
 		}
-		recipes[use.Product][use.Component] = recipe
+		recipes[use.Product][use.Component] = pushed{recipe.Needs, path, data}
 	}
 	for _, product := range slices.Sorted(maps.Keys(recipes)) {
 		if err := s.checkNeeds(ctx, product, recipes[product]); err != nil {
@@ -75,8 +75,24 @@ func (s *Service) Check(ctx context.Context, repo, ref string, files func(path s
 	return nil
 }
 
+// pushed is a recipe that is about to come in.
+type pushed struct {
+	needs []string
+	path  string
+	data  []byte
+}
+
+// at is where the recipe asks for the problem's need.
+func (r pushed) at(name string, problem Problem) string {
+	need := problem.Unknown
+	if i := slices.Index(problem.Cycle, name); i >= 0 && i+1 < len(problem.Cycle) {
+		need = problem.Cycle[i+1]
+	}
+	return spec.Place(r.data, r.path, "needs", need)
+}
+
 // checkNeeds refuses problems of a product's graph that the new recipes bring, not those that were there.
-func (s *Service) checkNeeds(ctx context.Context, product string, recipes map[string]spec.Component) error {
+func (s *Service) checkNeeds(ctx context.Context, product string, recipes map[string]pushed) error {
 	p, _, err := s.Product(ctx, product)
 	if err != nil {
 		return ignoreMissing(err)
@@ -89,7 +105,7 @@ func (s *Service) checkNeeds(ctx context.Context, product string, recipes map[st
 	components := slices.Collect(maps.Keys(p.Components))
 	before := needs.Problems(components)
 	for name, recipe := range recipes {
-		needs[name] = recipe.Needs
+		needs[name] = recipe.needs
 	}
 	for _, problem := range needs.Problems(components) {
 		known := slices.ContainsFunc(before, func(old Problem) bool {
@@ -98,11 +114,14 @@ func (s *Service) checkNeeds(ctx context.Context, product string, recipes map[st
 		if known {
 			continue
 		}
-		path := spec.ComponentFile
-		if ref := p.Components[problem.Component]; ref.Path != "" {
-			path = recipePath(ref.Path)
+		where := spec.ProductFile
+		for _, name := range append([]string{problem.Component}, problem.Cycle...) {
+			if recipe, ok := recipes[name]; ok {
+				where = recipe.at(name, problem)
+				break
+			}
 		}
-		return problem.Error().At(path + " (product " + product + ")")
+		return problem.Error().At(where + " (product " + product + ")")
 	}
 	return nil
 }
@@ -128,22 +147,22 @@ func checkProduct(product string, files func(path string) ([]byte, error)) error
 				continue
 			}
 			checked[path] = true
-			data, err := files(path)
+			text, err := files(path)
 			switch {
 			case slipway.Is(err, slipway.NotFound):
 				problems = append(problems, slipway.Errorf(slipway.Invalid, "the configuration %s names the experiment %s, which is missing", name, path).
-					At(spec.ProductFile).Try("add the file to the commit"))
+					At(spec.Place(data, spec.ProductFile, "configurations", name, "experiments", path)).Try("add the file to the commit"))
 			case err != nil:
 				return err
 			default:
-				problems = append(problems, checkExperiment(file, data, path))
+				problems = append(problems, checkExperiment(file, text, path))
 			}
 		}
 	}
 	if model := file.Deploy.Model; model != "" {
 		if _, err := files(model); slipway.Is(err, slipway.NotFound) {
 			problems = append(problems, slipway.Errorf(slipway.Invalid, "the model %s is missing", model).
-				At(spec.ProductFile).Try("add the file to the commit"))
+				At(spec.Place(data, spec.ProductFile, "deploy", "model")).Try("add the file to the commit"))
 		} else if err != nil {
 			return err
 		}
@@ -161,7 +180,7 @@ func checkExperiment(file spec.Product, data []byte, path string) error {
 		for _, component := range e.Roles[role].Artifacts {
 			if _, ok := file.Components[component]; !ok {
 				return slipway.Errorf(slipway.Invalid, "the role %s wants artifacts of %s, which is no component of the product", role, component).
-					At(path).Try("there are: " + strings.Join(slices.Sorted(maps.Keys(file.Components)), ", "))
+					At(spec.Place(data, path, "roles", role, "artifacts", component)).Try("there are: " + strings.Join(slices.Sorted(maps.Keys(file.Components)), ", "))
 			}
 		}
 	}

@@ -271,7 +271,7 @@ func parseComponent(name string, data []byte, path string) (spec.Component, erro
 	recipe, err := spec.ParseComponent(data, path)
 	if err == nil && recipe.Name != name {
 		err = slipway.Errorf(slipway.Invalid, "the file is of the component %q, the product has %q there", recipe.Name, name).
-			At(path).Try("write component: " + name + ", or rename it in product.yaml")
+			At(spec.Place(data, path, "component")).Try("write component: " + name + ", or rename it in product.yaml")
 	}
 	return recipe, err
 }

@@ -199,3 +199,25 @@ func TestExamples(t *testing.T) {
 		}
 	}
 }
+
+func TestPlace(t *testing.T) {
+	data := []byte("component: top\nneeds:\n  - base\n  - middle\nbuild: {run: make}\n")
+	for _, c := range []struct {
+		keys []string
+		want string
+	}{
+		{nil, "f.yaml:1:1"},
+		{[]string{"component"}, "f.yaml:1:1"},
+		{[]string{"needs", "middle"}, "f.yaml:4:5"},
+		{[]string{"needs", "none"}, "f.yaml:2:1"},
+		{[]string{"build", "run"}, "f.yaml:5:9"},
+		{[]string{"nothing", "at", "all"}, "f.yaml:1:1"},
+	} {
+		if got := Place(data, "f.yaml", c.keys...); got != c.want {
+			t.Errorf("Place(%q) = %s, want %s", c.keys, got, c.want)
+		}
+	}
+	if got := Place([]byte("{"), "f.yaml", "a"); got != "f.yaml:1:1" {
+		t.Errorf("Place of a broken file = %s", got)
+	}
+}

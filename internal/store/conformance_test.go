@@ -302,6 +302,33 @@ func TestFailuresBackOffAndDieAndAreRetried(t *testing.T) {
 	})
 }
 
+// What happened while a job failed for the last time must not be forgotten.
+func TestAWakeDuringTheLastAttemptIsNotLost(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		wake := func() {
+			t.Helper()
+			if err := db.Update(ctx, func(tx *store.Tx) error { return tx.Wake(ctx, "k", "1", time.Time{}) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wake()
+		c, err := db.Claim(ctx, "me", map[string]int{"k": 1}, time.Minute)
+		if err != nil || len(c) != 1 {
+			t.Fatal(c, err)
+		}
+		wake()
+		retry := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+		if err := db.Finish(ctx, c[0], errors.New("no luck"), retry, true); err != nil {
+			t.Fatal(err)
+		}
+		all, err := db.Jobs(ctx, 10)
+		if err != nil || len(all) != 1 || all[0].State != "backing-off" || !all[0].Due.Equal(retry) {
+			t.Errorf("got %+v, %v; want it to wait until %s", all, err, retry)
+		}
+	})
+}
+
 func TestTable(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		ctx := t.Context()

@@ -119,10 +119,13 @@ func (db *DB) Finish(ctx context.Context, c jobs.Claim, cause error, retry time.
 	if dead {
 		isDead = 1
 	}
-	_, err := db.changed(ctx, `UPDATE jobs SET leased = 0, owner = '', attempts = $4, error = $5, dead = $6,
-			due = CASE WHEN due < $7 THEN due ELSE $7 END
+	// What was woken during its last attempt is not dead: the wake would be lost. It waits its time like any failure, so
+	// that a handler which wakes itself before it fails does not spin.
+	_, err := db.changed(ctx, `UPDATE jobs SET leased = 0, owner = '', attempts = $4, error = $5,
+			dead = CASE WHEN wanted = $8 THEN $6 ELSE 0 END,
+			due = CASE WHEN due < $7 AND $6 = 0 THEN due ELSE $7 END
 		WHERE kind = $1 AND key = $2 AND epoch = $3`,
-		c.Kind, c.Key, c.Epoch, c.Attempts+1, cause.Error(), isDead, micros(retry))
+		c.Kind, c.Key, c.Epoch, c.Attempts+1, cause.Error(), isDead, micros(retry), c.Wanted)
 	db.jobs.signal()
 	return err
 }

@@ -94,7 +94,8 @@ type Queue interface {
 	Claim(ctx context.Context, owner string, free map[string]int, lease time.Duration) ([]Claim, error)
 	// Renew extends the lease; it reports false when another has taken the job.
 	Renew(ctx context.Context, c Claim, lease time.Duration) (bool, error)
-	// Finish ends a claim: with a nil cause the job is done, otherwise it is due again at retry, or dead.
+	// Finish ends a claim: with a nil cause the job is done, otherwise it is due again at retry, or dead. A job that was
+	// woken since it was claimed does not die; it is due at retry.
 	Finish(ctx context.Context, c Claim, cause error, retry time.Time, dead bool) error
 	// Due returns the time at which the next job of the kinds can be claimed; ok is false when there is none.
 	Due(ctx context.Context, kinds []string) (at time.Time, ok bool, err error)

@@ -89,7 +89,14 @@ func (r *Runner) loop(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	busy := map[string]int{}
-	finished := make(chan string, 64)
+	newest := map[job]chan struct{}{} // closed when the newest run of the job here has returned
+	finished := make(chan ended, 64)
+	account := func(e ended) {
+		busy[e.job.kind]--
+		if newest[e.job] == e.done {
+			delete(newest, e.job)
+		}
+	}
 	for {
 		changed := r.queue.Changed() // taken before the look, so that a wake in between is seen
 		free := map[string]int{}
@@ -104,10 +111,14 @@ func (r *Runner) loop(ctx context.Context) {
 		}
 		for _, c := range claims {
 			busy[c.Kind]++
+			e := ended{job{c.Kind, c.Key}, make(chan struct{})}
+			before := newest[e.job]
+			newest[e.job] = e.done
 			running.Go(func() {
-				r.run(ctx, c)
+				r.run(ctx, c, before)
+				close(e.done)
 				select {
-				case finished <- c.Kind:
+				case finished <- e:
 				case <-ctx.Done():
 				}
 			})
@@ -117,12 +128,12 @@ func (r *Runner) loop(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case kind := <-finished:
-			busy[kind]--
+		case e := <-finished:
+			account(e)
 			for more := true; more; {
 				select {
-				case kind := <-finished:
-					busy[kind]--
+				case e := <-finished:
+					account(e)
 				default:
 					more = false
 				}
@@ -132,6 +143,14 @@ func (r *Runner) loop(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+type job struct{ kind, key string }
+
+// ended tells the loop that a run has returned.
+type ended struct {
+	job  job
+	done chan struct{}
 }
 
 // pause is how long to wait for the next due job, at most the polling interval.
@@ -147,7 +166,9 @@ func (r *Runner) pause(ctx context.Context) time.Duration {
 	return r.cfg.Poll
 }
 
-func (r *Runner) run(ctx context.Context, c Claim) {
+// run runs one claim. Before is closed when an earlier run of the same job in this process has returned, nil if there is
+// none: one that lost its lease (the machine slept, the database did not answer) must not overlap with the next.
+func (r *Runner) run(ctx context.Context, c Claim, before <-chan struct{}) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	kept := make(chan struct{})
@@ -155,7 +176,7 @@ func (r *Runner) run(ctx context.Context, c Claim) {
 		defer close(kept)
 		r.keep(ctx, c, cancel)
 	}()
-	err := r.do(ctx, c)
+	err := r.do(ctx, c, before)
 	lost := errors.Is(context.Cause(ctx), errLeaseLost)
 	stopped := ctx.Err() != nil
 	cancel(nil)
@@ -209,7 +230,14 @@ func (r *Runner) keep(ctx context.Context, c Claim, cancel context.CancelCauseFu
 	}
 }
 
-func (r *Runner) do(ctx context.Context, c Claim) (err error) {
+func (r *Runner) do(ctx context.Context, c Claim, before <-chan struct{}) (err error) {
+	if before != nil {
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

@@ -46,12 +46,6 @@ func (f *file) product(root *node) Product {
 	f.unique(gates.get("change"), "the check")
 	f.unique(gates.get("candidate"), "the check")
 	p.Gates = Gates{Change: gates.list("change"), Candidate: gates.list("candidate")}
-	if len(p.Gates.Change) == 0 {
-		p.Gates.Change = []string{"build", "unit"}
-	}
-	if len(p.Gates.Candidate) == 0 {
-		p.Gates.Candidate = []string{"build", "unit", "experiment"}
-	}
 	p.Compose = f.compose(root.get("compose"), p, names)
 
 	deploy := root.get("deploy")

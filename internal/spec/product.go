@@ -39,10 +39,11 @@ type Review struct {
 	Bump    string `json:"bump,omitempty" yaml:"bump,omitempty"`       // "conventional-commits" (default), "file" or "none"; a component's own policy wins
 }
 
-// Gates lists the checks that must pass. Empty lists take the defaults.
+// Gates lists the checks that must pass: "build", "experiment", and the names of components' tests. An empty list asks for
+// all that run, so that no test is left out by accident; those that a list leaves out run without a vote.
 type Gates struct {
-	Change    []string `json:"change,omitempty" yaml:"change,omitempty"`       // default: build, unit
-	Candidate []string `json:"candidate,omitempty" yaml:"candidate,omitempty"` // default: build, unit, experiment
+	Change    []string `json:"change,omitempty" yaml:"change,omitempty"`
+	Candidate []string `json:"candidate,omitempty" yaml:"candidate,omitempty"`
 }
 
 // Compose says what distribution is made of a release.

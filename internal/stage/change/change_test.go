@@ -53,7 +53,7 @@ func TestTheWayToTheBranch(t *testing.T) {
 		y.drain()
 		y.want(1, plan.Testing, "tier 0 builds")
 		asked := y.bench.asked["change-1.1"]
-		want := []slipway.Pin{y.catalog.pins[0], {Component: "libwire", Repo: repo, Version: "1.4.0", Commit: tip}}
+		want := []slipway.Pin{y.catalog.pins[0], {Component: "libwire", Repo: repo, Version: "1.4.0+change.1.1", Commit: tip}}
 		if !slices.Equal(asked.Pins, want) || !slices.Equal(asked.Targets, []string{"libwire"}) || asked.For != "change/1" {
 			t.Errorf("asked for %+v", asked)
 		}

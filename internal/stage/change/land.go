@@ -86,8 +86,8 @@ func (s *Service) keep(ctx context.Context, c Change, l Landing) (now Change, ok
 		if now, err = tx.Changes().Get(ctx, c.ID()); err != nil {
 			return err
 		}
-		if now.State != c.State || now.Current() != c.Current() {
-			return nil
+		if now.State != c.State || now.Current() != c.Current() || !slices.Equal(now.Votes, c.Votes) {
+			return nil // that woke this reconciler again
 		}
 		ok = true
 		l := l

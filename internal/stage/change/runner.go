@@ -212,7 +212,9 @@ func (s *Service) ask(ctx context.Context, c *Change) error {
 				pins = append(pins, pin)
 				continue
 			}
-			pin.Version = pins[at].Version
+			// Its version is known when it lands; until then it is the one before and, as semver's build metadata, what it would add.
+			released, _, _ := strings.Cut(pins[at].Version, "+")
+			pin.Version = fmt.Sprintf("%s+change.%d.%d", released, c.Number, ps.Number)
 			pins[at] = pin
 		}
 		st, err := s.builder.StartWave(ctx, slipway.WaveRequest{
@@ -259,9 +261,14 @@ func (s *Service) collect(ctx context.Context, c *Change) error {
 	return nil
 }
 
-// results turns a finished wave into results for the components that the patchset touches.
+// results turns a finished wave into results for the components that the patchset touches. Only what the patchset did wrong
+// is a failure: a build that its host failed, or that waited for another which failed, says nothing about it.
 func results(c Change, t Test, w slipway.WaveStatus) []slipway.Result {
 	var all []slipway.Result
+	planned := w.State != slipway.WaveFailed // else: a cycle, an unknown need, a broken recipe
+	for _, b := range w.Components {
+		planned = planned || b.State == "failed" || b.State == "built"
+	}
 	for _, u := range c.Uses {
 		if u.Product != t.Product {
 			continue
@@ -275,8 +282,12 @@ func results(c Change, t Test, w slipway.WaveStatus) []slipway.Result {
 		case w.State == slipway.WaveCancelled && b.State != "built":
 			r.Outcome = slipway.Cancelled
 			r.Reason = cmp.Or(b.Reason, w.Reason)
+		case b.State == "failed":
+			r.Outcome = cmp.Or(b.Outcome, slipway.Fail)
+		case !planned:
+			r.Outcome, r.Reason = slipway.Fail, w.Reason
 		case b.State != "built":
-			r.Outcome = slipway.Fail
+			r.Outcome = slipway.Cancelled
 			r.Reason = cmp.Or(b.Reason, w.Reason)
 		}
 		all = append(all, r)
@@ -306,7 +317,7 @@ func (s *Service) enter(ctx context.Context, c Change, step plan.Step) error {
 		if err != nil {
 			return err
 		}
-		if now.State != c.State || len(now.Patchsets) != len(c.Patchsets) || now.Current() != c.Current() {
+		if now.State != c.State || len(now.Patchsets) != len(c.Patchsets) || now.Current() != c.Current() || !slices.Equal(now.Votes, c.Votes) {
 			return nil // it was voted on, pushed or abandoned; that woke this reconciler again
 		}
 		was := now.State

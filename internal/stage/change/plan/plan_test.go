@@ -33,6 +33,7 @@ func TestNext(t *testing.T) {
 		{"approved", Snapshot{State: Tested, Votes: []Vote{plus2}}, Enter, Approved, "gail"},
 		{"held back", Snapshot{State: Tested, Votes: []Vote{plus2, minus2}, Automatic: true}, Wait, Tested, "greg"},
 		{"automatic", Snapshot{State: Tested, Automatic: true}, Enter, Approved, "policy"},
+		{"held back at the last moment", Snapshot{State: Approved, Votes: []Vote{plus2, minus2}}, Enter, Tested, "greg"},
 		{"lands", Snapshot{State: Approved}, Perform, Landing, ""},
 		{"goes on landing", Snapshot{State: Landing}, Perform, Landing, ""},
 		{"landed", Snapshot{State: Landed, Automatic: true}, Wait, Landed, ""},

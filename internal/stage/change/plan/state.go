@@ -1,9 +1,6 @@
 package plan
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // State is where a change stands.
 type State string
@@ -89,7 +86,12 @@ func Next(s Snapshot) Step {
 		return Step{Wait, Failed, "its gate is not satisfied: " + list(s.Gate.Missing) + "; push a new patchset, or waive the check"}
 	case Tested:
 		return onceTested(s)
-	case Approved, Landing:
+	case Approved:
+		if by, held := heldBack(s.Votes); held {
+			return by.waits(Enter)
+		}
+		return Step{Perform, Landing, "it is being put on its branch"}
+	case Landing: // too late for votes
 		return Step{Perform, Landing, "it is being put on its branch"}
 	}
 	return Step{Act: Wait, State: s.State}
@@ -117,10 +119,8 @@ func whileTesting(s Snapshot) Step {
 }
 
 func onceTested(s Snapshot) Step {
-	for _, v := range s.Votes {
-		if v.Value == -2 && v.Gatekeeper {
-			return Step{Wait, Tested, fmt.Sprintf("%s holds it back with -2; it waits for another vote of theirs or a new patchset", v.By)}
-		}
+	if by, held := heldBack(s.Votes); held {
+		return by.waits(Wait)
 	}
 	for _, v := range s.Votes {
 		if v.Value == 2 && v.Gatekeeper {
@@ -131,6 +131,20 @@ func onceTested(s Snapshot) Step {
 		return Step{Enter, Approved, "approved by the product's policy: its gate is satisfied"}
 	}
 	return Step{Wait, Tested, "it waits for the approval of a gatekeeper (+2)"}
+}
+
+// heldBack returns the gatekeeper's vote that keeps a change from landing.
+func heldBack(votes []Vote) (Vote, bool) {
+	for _, v := range votes {
+		if v.Value == -2 && v.Gatekeeper {
+			return v, true
+		}
+	}
+	return Vote{}, false
+}
+
+func (v Vote) waits(act Act) Step {
+	return Step{act, Tested, v.By + " holds it back with -2; it waits for another vote of theirs or a new patchset"}
 }
 
 func list(missing []string) string {

@@ -133,7 +133,10 @@ func headStep(s Snapshot, e Entry) Step {
 		return failed(s, e, unbuilt(e.Wave))
 	case len(e.Experiments) == 0 && e.Decision != nil && len(e.Decision.Of(slipway.CheckFailed)) > 0:
 		// Cheap checks refute before nodes are taken. Experiments that run are let finish: they tell the author more.
-		return step(Reject, "%s", e.Decision.Reason)
+		refuted := slipway.Decision{Verdicts: e.Decision.Of(slipway.CheckFailed)} // what did not run is not missing
+		return step(Reject, "%s", refuted.Summarize())
+	case len(e.Experiments) == 0 && undecided(e.Decision):
+		return failed(s, e, e.Decision.Reason)
 	case len(e.Experiments) < e.Planned:
 		return step(Test, "built; experiments of its configurations are next")
 	}
@@ -154,7 +157,7 @@ func headStep(s Snapshot, e Entry) Step {
 
 // failed rejects what is blamed and tries again what is not.
 func failed(s Snapshot, e Entry, why string) Step {
-	blamed := e.Wave.State == slipway.WaveCancelled
+	blamed := e.Wave.State == slipway.WaveCancelled || refused(e.Wave)
 	for _, c := range e.Wave.Components {
 		blamed = blamed || (c.State == "failed" && blames(c))
 	}
@@ -175,6 +178,9 @@ func unbuilt(w *slipway.WaveStatus) string {
 	if w.State == slipway.WaveCancelled {
 		return cmp.Or(w.Reason, "its builds were cancelled")
 	}
+	if refused(w) {
+		return cmp.Or(w.Reason, "its builds could not be planned")
+	}
 	var parts []string
 	for _, name := range sorted(w.Components) {
 		if c := w.Components[name]; c.State == "failed" {
@@ -182,11 +188,31 @@ func unbuilt(w *slipway.WaveStatus) string {
 		}
 	}
 	for _, name := range sorted(w.Components) {
-		if c := w.Components[name]; c.State == "skipped" {
+		if c := w.Components[name]; c.State != "failed" && c.State != "built" {
 			parts = append(parts, fmt.Sprintf("%s not built: %s", name, c.Reason))
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// refused reports whether the wave ended because it could not be planned: a cycle, an unknown component, a broken file.
+func refused(w *slipway.WaveStatus) bool {
+	if w.State != slipway.WaveFailed {
+		return false
+	}
+	built := len(w.Components) > 0
+	for _, c := range w.Components {
+		if c.State == "failed" {
+			return false
+		}
+		built = built && c.State == "built"
+	}
+	return !built
+}
+
+// undecided reports whether a check that needs no nodes ended without a verdict.
+func undecided(d *slipway.Decision) bool {
+	return d != nil && slices.ContainsFunc(d.Of(slipway.CheckErrored), func(v slipway.Verdict) bool { return v.Check != "experiment" })
 }
 
 // blames reports whether a failed build says something about its source.

@@ -215,7 +215,10 @@ func (s *services) aboutBuild(ctx context.Context, id string) (overview.Item, er
 		if err != nil {
 			return item, err
 		}
-		i := slices.IndexFunc(made, func(m build.Build) bool { return m.Check == "" && m.Output == b.Inputs[need] })
+		// Several builds may have made the same bytes; the newest that was there when this one was asked for is what it saw.
+		i := slices.IndexFunc(made, func(m build.Build) bool {
+			return m.Check == "" && m.Output == b.Inputs[need] && !m.Finished.After(b.Queued)
+		})
 		if i >= 0 {
 			item.Because = append(item.Because, slipway.Ref("build", made[i].ID))
 		}
@@ -271,6 +274,15 @@ func (s *services) aboutEntry(ctx context.Context, id string) (overview.Item, er
 		item.Facts = append(item.Facts, facts("moves", p.Component+" to "+p.Version)...)
 	}
 	item.Facts = append(item.Facts, facts("candidate", e.Candidate)...)
+	if e.Candidate != "" {
+		d, err := s.integration.Decision(ctx, n)
+		if err != nil {
+			return item, err
+		}
+		for _, v := range d.Of(slipway.CheckWaived) { // a failed wave of a landed entry is no contradiction
+			item.Facts = append(item.Facts, facts("waived", v.Requirement.String()+": "+v.Reason)...)
+		}
+	}
 	item.Because = append(item.Because, e.Changes...)
 	if len(e.Changes) == 0 {
 		for _, p := range e.Pins {

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -21,6 +20,9 @@ import (
 func (s *Service) compose(ctx context.Context, e Entry, base string) (Candidate, error) {
 	repo := productRepo(e.Product)
 	data, err := s.source.File(ctx, repo, base, spec.ProductFile)
+	if slipway.Is(err, slipway.NotFound) {
+		err = slipway.Errorf(slipway.Invalid, "the product file is not there at %s: %w", short(base), err).At(spec.ProductFile).Try("restore it from the last release")
+	}
 	if err != nil {
 		return Candidate{}, err
 	}
@@ -28,15 +30,22 @@ func (s *Service) compose(ctx context.Context, e Entry, base string) (Candidate,
 	if err != nil {
 		return Candidate{}, err
 	}
-	pins, err := s.pins(ctx, e, product, base)
+	pins, err := s.pins(ctx, e, product, data, base)
 	if err != nil {
 		return Candidate{}, err
 	}
 	recipes := map[string]spec.Component{}
-	for name, pin := range pins {
-		if recipes[name], err = s.catalog.Recipe(ctx, pin); err != nil {
+	for _, name := range sorted(pins) {
+		recipes[name], err = s.catalog.Recipe(ctx, pins[name])
+		if slipway.Is(err, slipway.NotFound) {
+			err = slipway.Errorf(slipway.Invalid, "component %s has no recipe at %s: %w", name, short(pins[name].Commit), err).At(recipeFile(pins[name]))
+		}
+		if err != nil {
 			return Candidate{}, err
 		}
+	}
+	if err := s.checkNeeds(ctx, pins, recipes); err != nil {
+		return Candidate{}, err
 	}
 	c := Candidate{Product: e.Product, Repo: repo, Base: base, Gate: product.Gates.Candidate, Moved: e.Pins}
 	for _, name := range sorted(pins) {
@@ -54,8 +63,9 @@ func (s *Service) compose(ctx context.Context, e Entry, base string) (Candidate,
 }
 
 // pins returns the pin of every component of the product: from the manifests at base, moved as the entry says; a component that is
-// in neither is new in the product file and starts at the head of its branch.
-func (s *Service) pins(ctx context.Context, e Entry, product spec.Product, base string) (map[string]slipway.Pin, error) {
+// in neither, or that the product file takes from another place now, starts at the head of its branch. The text is that of the
+// product file.
+func (s *Service) pins(ctx context.Context, e Entry, product spec.Product, text []byte, base string) (map[string]slipway.Pin, error) {
 	pins := map[string]slipway.Pin{}
 	for name := range product.Configurations {
 		m, err := s.manifest(ctx, e.Product, base, name)
@@ -66,13 +76,26 @@ func (s *Service) pins(ctx context.Context, e Entry, product spec.Product, base 
 			return nil, err
 		}
 		for component, locked := range m.Components {
-			pins[component] = locked.Pin(component)
+			// What has left the product, or moved to another place, is not taken from the manifest.
+			if ref, ok := product.Components[component]; ok && ref.Repo == locked.Repo && ref.Path == locked.Path {
+				pins[component] = locked.Pin(component)
+			}
 		}
 	}
 	for _, pin := range e.Pins {
+		ref, ok := product.Components[pin.Component]
+		if !ok {
+			return nil, slipway.Errorf(slipway.Invalid, "the entry moves %s, which is not a component of the product", pin.Component).
+				At(lineOf(spec.ProductFile, text, "components", "")).Try("add it to the components, or leave it out of the entry")
+		}
+		if ref.Repo != pin.Repo || ref.Path != pin.Path {
+			return nil, slipway.Errorf(slipway.Invalid, "the entry moves %s in %s, but the product takes it from %s", pin.Component, recipeFile(pin), recipeFile(slipway.Pin{Repo: ref.Repo, Path: ref.Path})).
+				At(lineOf(spec.ProductFile, text, "components", pin.Component))
+		}
 		pins[pin.Component] = pin
 	}
-	for name, ref := range product.Components {
+	for _, name := range sorted(product.Components) {
+		ref := product.Components[name]
 		if _, ok := pins[name]; ok {
 			continue
 		}
@@ -82,15 +105,10 @@ func (s *Service) pins(ctx context.Context, e Entry, product spec.Product, base 
 		}
 		if slipway.Is(err, slipway.NotFound) {
 			return nil, slipway.Errorf(slipway.Invalid, "component %s has no commit at %s branch %s: %w", name, ref.Repo, branch(ref), err).
-				At(spec.ProductFile).Try("push it, or take it out of the product file")
+				At(lineOf(spec.ProductFile, text, "components", name)).Try("push it, or take it out of the product file")
 		}
 		if err != nil {
 			return nil, err
-		}
-	}
-	for name := range pins {
-		if _, ok := product.Components[name]; !ok {
-			delete(pins, name) // no longer part of the product
 		}
 	}
 	return pins, nil
@@ -98,10 +116,11 @@ func (s *Service) pins(ctx context.Context, e Entry, product spec.Product, base 
 
 func (s *Service) configure(ctx context.Context, c Candidate, product spec.Product, name string, recipes map[string]spec.Component) (ConfigCandidate, error) {
 	conf := product.Configurations[name]
-	components, err := closure(cmp.Or(strings.Join(conf.Components, "\n"), strings.Join(sorted(product.Components), "\n")), recipes)
-	if err != nil {
-		return ConfigCandidate{}, err
+	components := conf.Components
+	if len(components) == 0 {
+		components = sorted(product.Components)
 	}
+	components = closure(components, recipes)
 	cc := ConfigCandidate{Name: name, Components: components, Params: map[string]string{}}
 	for k, v := range product.Params {
 		cc.Params[k] = v
@@ -138,32 +157,22 @@ func (s *Service) configure(ctx context.Context, c Candidate, product spec.Produ
 }
 
 // closure returns the names and everything that they need, sorted.
-func closure(names string, recipes map[string]spec.Component) ([]string, error) {
+func closure(names []string, recipes map[string]spec.Component) []string {
 	in := map[string]bool{}
-	var add func(name, by string) error
-	add = func(name, by string) error {
+	var add func(name string)
+	add = func(name string) {
 		if in[name] {
-			return nil
-		}
-		r, ok := recipes[name]
-		if !ok {
-			return slipway.Errorf(slipway.Invalid, "%s needs %s, which the product does not have", by, name).
-				At(spec.ProductFile).Try("add " + name + " to its components")
+			return
 		}
 		in[name] = true
-		for _, need := range r.Needs {
-			if err := add(need, "component "+name); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for _, name := range strings.Split(names, "\n") {
-		if err := add(name, "a configuration"); err != nil {
-			return nil, err
+		for _, need := range recipes[name].Needs {
+			add(need)
 		}
 	}
-	return sorted(in), nil
+	for _, name := range names {
+		add(name)
+	}
+	return sorted(in)
 }
 
 // manifest reads a configuration's manifest at a commit of the integration repository.
@@ -179,8 +188,9 @@ func (s *Service) manifest(ctx context.Context, product, commit, configuration s
 	return m, nil
 }
 
-// wave is the request for everything that the candidate's configurations consist of, with all its tests.
-func (c Candidate) wave(attempt int) slipway.WaveRequest {
+// wave is the request for everything that the candidate's configurations consist of, with all its tests. An entry asks under
+// a new id for each attempt: what is known by its key is not built again, and what was cancelled once does not stay so.
+func (c Candidate) wave(id string) slipway.WaveRequest {
 	in := map[string]bool{}
 	for _, cc := range c.Configurations {
 		for _, name := range cc.Components {
@@ -189,7 +199,7 @@ func (c Candidate) wave(attempt int) slipway.WaveRequest {
 	}
 	targets := sorted(in)
 	return slipway.WaveRequest{
-		ID: fmt.Sprintf("candidate-%s.%d", c.ID, attempt), Product: c.Product, For: slipway.Ref("candidate", c.ID),
+		ID: id, Product: c.Product, For: slipway.Ref("candidate", c.ID),
 		Pins: c.Pins, Targets: targets, Tests: targets, Priority: 10,
 		Reason: "candidate " + c.ID + " of the integration queue",
 	}
@@ -211,7 +221,7 @@ func (c Candidate) manifests(w slipway.WaveStatus) map[string]slipway.Manifest {
 
 // experiments are the requests for the candidate's experiments. Each is named by the digest of exactly what it depends on,
 // so that the same test of the same artifacts is never run twice, whichever candidate asks.
-func (c Candidate) experiments(w slipway.WaveStatus, attempt int) ([]slipway.ExperimentRequest, error) {
+func (c Candidate) experiments(w slipway.WaveStatus) ([]slipway.ExperimentRequest, error) {
 	var requests []slipway.ExperimentRequest
 	for _, cc := range c.Configurations {
 		for _, x := range cc.Experiments {
@@ -236,9 +246,6 @@ func (c Candidate) experiments(w slipway.WaveStatus, attempt int) ([]slipway.Exp
 				return nil, err
 			}
 			req.ID = "x-" + id
-			if attempt > 1 {
-				req.ID += fmt.Sprintf(".%d", attempt)
-			}
 			req.For = slipway.Ref("candidate", c.ID)
 			requests = append(requests, req)
 		}

@@ -3,7 +3,8 @@ package integration
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"slipway.dev/slipway/internal/slipway"
@@ -40,16 +41,16 @@ func (s *Service) collect(ctx context.Context, product string) error {
 	if err != nil {
 		return err
 	}
-	if file != q.File {
-		e, ok, err := s.collectFile(ctx, product, file)
+	if file != q.File && q.File != "" { // the manifests that a queue finds when it first looks go with the file it finds
+		has, err := s.hasFile(ctx, product, file, q.Released)
 		if err != nil {
 			return err
 		}
-		if ok {
-			entries = append(entries, e)
+		if !has {
+			entries = append(entries, Entry{Title: "product file at " + short(file), File: file})
 		}
 	}
-	return s.enqueue(ctx, product, entries, func(q *Queue) {
+	return s.enqueue(ctx, q, entries, func(q *Queue) {
 		q.Seen, q.File, q.Reason = seen, file, ""
 	})
 }
@@ -69,14 +70,13 @@ func (s *Service) current(ctx context.Context, product string, p spec.Product, b
 	return pins, nil
 }
 
-// collectFirst makes one entry of all components as soon as each has a commit: the product's first release.
+// collectFirst makes one entry of all components as soon as each has a commit: the product's first release. As long as
+// there is no release, it makes another one whenever something has moved.
 func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, file string) error {
-	if q.File != "" {
-		return s.collectAgain(ctx, q, p, file)
-	}
 	var pins []slipway.Pin
 	var missing []string
 	seen := map[string]int64{}
+	moved := file != q.File
 	for _, name := range sorted(p.Components) {
 		pin, last, err := s.head(ctx, name, p.Components[name])
 		if slipway.Is(err, slipway.NotFound) {
@@ -88,38 +88,21 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 		}
 		pins = append(pins, pin)
 		seen[name] = last
+		moved = moved || last != q.Seen[name]
 	}
 	if len(missing) > 0 {
-		return s.enqueue(ctx, p.Name, nil, func(q *Queue) {
+		return s.enqueue(ctx, q, nil, func(q *Queue) {
 			q.Reason = "the first release waits for a commit of " + strings.Join(missing, ", ")
 		})
-	}
-	first := Entry{Title: "first release of " + p.Name, Pins: pins}
-	return s.enqueue(ctx, p.Name, []Entry{first}, func(q *Queue) { q.Seen, q.File, q.Reason = seen, file, "" })
-}
-
-// collectAgain makes another first entry of whatever has moved since the one that failed.
-func (s *Service) collectAgain(ctx context.Context, q Queue, p spec.Product, file string) error {
-	moved := file != q.File
-	var pins []slipway.Pin
-	seen := map[string]int64{}
-	for _, name := range sorted(p.Components) {
-		pin, last, err := s.head(ctx, name, p.Components[name])
-		if slipway.Is(err, slipway.NotFound) {
-			return nil // what was there has gone, or is new and empty; a push brings us back
-		}
-		if err != nil {
-			return err
-		}
-		moved = moved || last != q.Seen[name]
-		pins = append(pins, pin)
-		seen[name] = last
 	}
 	if !moved {
 		return nil
 	}
-	again := Entry{Title: "first release of " + p.Name + ", again", Pins: pins}
-	return s.enqueue(ctx, p.Name, []Entry{again}, func(q *Queue) { q.Seen, q.File = seen, file })
+	first := Entry{Title: "first release of " + p.Name, Pins: pins}
+	if q.File != "" {
+		first.Title += ", again"
+	}
+	return s.enqueue(ctx, q, []Entry{first}, func(q *Queue) { q.Seen, q.File, q.Reason = seen, file, "" })
 }
 
 // head returns the pin at the head of a component's branch, and the position in branch history that made it.
@@ -136,103 +119,101 @@ func (s *Service) head(ctx context.Context, name string, ref spec.ComponentRef) 
 	return pin, last.Seq, err
 }
 
-// collectUpdates makes an entry of each move of a component's branch. Components that share a repository move in one entry.
+// collectUpdates makes an entry of each move of a component's branch, in the order of branch history. Components that share
+// a repository move in one entry.
 func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, current map[string]slipway.Pin) ([]Entry, map[string]int64, error) {
 	seen := map[string]int64{}
-	var entries []Entry
-	bySeq := map[int64]int{}          // position in branch history -> index in entries
-	known := map[string]slipway.Pin{} // what the entries before leave a component at
+	moves := map[int64]Update{}
+	pins := map[int64][]slipway.Pin{}
 	for _, name := range sorted(p.Components) {
 		ref := p.Components[name]
-		seen[name] = q.Seen[name]
-		updates, err := s.source.Updates(ctx, ref.Repo, "refs/heads/"+branch(ref), q.Seen[name])
+		last, taken := q.Seen[name]
+		updates, err := s.source.Updates(ctx, ref.Repo, "refs/heads/"+branch(ref), last)
 		if err != nil {
 			return nil, nil, err
 		}
-		if _, taken := q.Seen[name]; !taken && len(updates) > 1 {
+		if !taken && len(updates) > 1 {
 			updates = updates[len(updates)-1:] // new in the product: only where it is now
 		}
-		known[name] = current[name]
 		for _, u := range updates {
-			seen[name] = max(seen[name], u.Seq)
+			last = max(last, u.Seq)
+			before := current[name]
+			if taken {
+				if before, err = s.pinBefore(ctx, name, ref, u); err != nil {
+					return nil, nil, err
+				}
+			}
 			if u.New == slipway.ZeroCommit {
 				continue
 			}
 			pin, err := s.catalog.PinAt(ctx, name, ref, u.New)
-			if slipway.Is(err, slipway.NotFound) || (err == nil && pin.Commit == known[name].Commit) {
+			if slipway.Is(err, slipway.NotFound) || (err == nil && pin.Commit == before.Commit) {
 				continue // not there at that commit, or its path was not touched
 			}
 			if err != nil {
 				return nil, nil, err
 			}
-			known[name] = pin
-			at, ok := bySeq[u.Seq]
-			if !ok {
-				at = len(entries)
-				bySeq[u.Seq] = at
-				e, err := s.describe(ctx, u, pin)
-				if err != nil {
-					return nil, nil, err
-				}
-				entries = append(entries, e)
-			}
-			entries[at].Pins = append(entries[at].Pins, pin)
+			moves[u.Seq] = u
+			pins[u.Seq] = append(pins[u.Seq], pin)
 		}
+		seen[name] = last
+	}
+	var entries []Entry
+	for _, seq := range slices.Sorted(maps.Keys(moves)) {
+		e, err := s.describe(ctx, moves[seq], pins[seq])
+		if err != nil {
+			return nil, nil, err
+		}
+		entries = append(entries, e)
 	}
 	return entries, seen, nil
 }
 
-// describe says what a move of a branch brings, for people.
-func (s *Service) describe(ctx context.Context, u Update, pin slipway.Pin) (Entry, error) {
+// pinBefore is where a component was before a move of its branch; the zero pin when it was not there.
+func (s *Service) pinBefore(ctx context.Context, name string, ref spec.ComponentRef, u Update) (slipway.Pin, error) {
+	if u.Old == slipway.ZeroCommit || u.Old == "" {
+		return slipway.Pin{}, nil
+	}
+	pin, err := s.catalog.PinAt(ctx, name, ref, u.Old)
+	if slipway.Is(err, slipway.NotFound) {
+		return slipway.Pin{}, nil
+	}
+	return pin, err
+}
+
+// describe makes the entry of a move of a branch, and says for people what it brings.
+func (s *Service) describe(ctx context.Context, u Update, pins []slipway.Pin) (Entry, error) {
 	c, ok, err := s.changes.Landed(ctx, u.Repo, u.New)
 	if err != nil {
 		return Entry{}, err
 	}
 	if ok {
-		return Entry{Title: c.Title, Author: c.Author, Changes: []string{c.Ref}}, nil
+		return Entry{Title: c.Title, Author: c.Author, Changes: []string{c.Ref}, Pins: pins}, nil
 	}
-	return Entry{Title: fmt.Sprintf("%s %s", pin.Component, cmp.Or(pin.Version, short(pin.Commit))), Author: u.Actor}, nil
+	var names []string
+	for _, pin := range pins {
+		names = append(names, pin.Component+" "+cmp.Or(pin.Version, short(pin.Commit)))
+	}
+	return Entry{Title: strings.Join(names, ", "), Author: u.Actor, Pins: pins}, nil
 }
 
-// collectFile makes an entry without pins of a product file that somebody pushed.
-func (s *Service) collectFile(ctx context.Context, product, file string) (Entry, bool, error) {
-	last, err := s.lastLanded(ctx, product)
-	if err != nil || last == "" {
-		return Entry{}, false, err
-	}
-	released, err := s.source.IsAncestor(ctx, productRepo(product), file, last)
-	return Entry{Title: "product file at " + short(file)}, err == nil && !released, err
-}
-
-// lastLanded is the commit of the newest release, or "".
-func (s *Service) lastLanded(ctx context.Context, product string) (string, error) {
-	var tag string
-	err := s.store.View(ctx, func(tx Tx) error {
-		landed, err := tx.Entries().Find(ctx, slipway.Query{Product: product, States: []string{string(plan.Landed)}, Newest: true, Limit: 1})
-		if len(landed) > 0 {
-			tag = strings.TrimPrefix(landed[0].Release, product+"-")
-		}
-		return err
-	})
-	if err != nil || tag == "" {
-		return "", err
-	}
-	return s.source.Resolve(ctx, productRepo(product), "refs/tags/"+tag)
-}
-
-// enqueue adds the entries and changes the queue's row, in one transaction.
-func (s *Service) enqueue(ctx context.Context, product string, entries []Entry, change func(*Queue)) error {
+// enqueue adds the entries and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
+// was; when another run has collected meanwhile, nothing is written.
+func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, change func(*Queue)) error {
 	return s.store.Update(ctx, func(tx Tx) error {
-		q, err := queueOf(ctx, tx, product)
+		q, err := queueOf(ctx, tx, looked.Product)
 		if err != nil {
 			return err
+		}
+		if q.File != looked.File || !maps.Equal(q.Seen, looked.Seen) {
+			return slipway.Errorf(slipway.Conflict, "another run has collected for the queue of %s meanwhile", q.Product)
 		}
 		change(&q)
 		if err := tx.Queues().Put(ctx, q); err != nil {
 			return err
 		}
 		for _, e := range entries {
-			if _, err := add(ctx, tx, product, e); err != nil {
+			if _, err := add(ctx, tx, looked.Product, e); err != nil {
 				return err
 			}
 		}

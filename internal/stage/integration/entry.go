@@ -16,12 +16,14 @@ type Entry struct {
 	Author      string        `json:"author,omitempty"`
 	Changes     []string      `json:"changes,omitempty"` // the changes that it brings: "change/12"
 	Pins        []slipway.Pin `json:"pins"`              // empty: only the product file moved
+	File        string        `json:"file,omitempty"`    // the commit of the integration repository whose product file it brings
 	Priority    int           `json:"priority,omitempty"`
 	Phase       plan.Phase    `json:"phase"`
 	Reason      string        `json:"reason"`              // why it is in its phase, and what it waits for
 	Candidate   string        `json:"candidate,omitempty"` // id of the newest candidate
 	Base        string        `json:"base,omitempty"`      // the commit that the candidate was made on
 	Attempt     int           `json:"attempt,omitempty"`   // how often a candidate was made of it
+	Tries       int           `json:"tries,omitempty"`     // how often its present candidate was run
 	Wave        string        `json:"wave,omitempty"`      // id of the candidate's wave
 	Experiments []Run         `json:"experiments,omitempty"`
 	Release     string        `json:"release,omitempty"` // id, once landed
@@ -69,6 +71,16 @@ type Queue struct {
 	Seen     map[string]int64 `json:"seen"`               // by component: up to which position in branch history its updates have been taken
 	File     string           `json:"file,omitempty"`     // the commit of the product file that was last taken
 	Reason   string           `json:"reason,omitempty"`   // what the queue waits for before its first entry
+	Released string           `json:"released,omitempty"` // the commit of the release that landed last
+	Stops    []Stop           `json:"stops,omitempty"`    // what still has to be cancelled
+}
+
+// Stop is what ran for an attempt that nobody wants any more. It is written down with the decision, so that a crash does
+// not leave it running.
+type Stop struct {
+	Wave        string   `json:"wave"`
+	Experiments []string `json:"experiments,omitempty"`
+	Reason      string   `json:"reason"`
 }
 
 // Row implements [slipway.Record].

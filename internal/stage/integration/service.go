@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,8 +110,8 @@ func (s *Service) Decision(ctx context.Context, number int64) (slipway.Decision,
 	if err != nil {
 		return slipway.Decision{}, err
 	}
-	w, err := s.builder.StartWave(ctx, c.wave(e.Attempt))
-	if err != nil {
+	w, err := s.builder.Wave(ctx, e.Wave)
+	if err != nil && !slipway.Is(err, slipway.NotFound) { // not asked for yet: its experiments are missing
 		return slipway.Decision{}, err
 	}
 	return s.gate.Decide(ctx, e.Product, slipway.Ref("candidate", c.ID), c.required(w))
@@ -134,6 +135,9 @@ func (s *Service) Add(ctx context.Context, product, title, author string, moves 
 	e := Entry{Title: title, Author: author}
 	var names []string
 	for _, m := range moves {
+		if slices.ContainsFunc(e.Pins, func(p slipway.Pin) bool { return p.Component == m.Component }) {
+			return Entry{}, slipway.Errorf(slipway.Invalid, "component %s is to be moved twice", m.Component).Try("name each component once")
+		}
 		ref, ok := p.Components[m.Component]
 		if !ok {
 			return Entry{}, slipway.Errorf(slipway.Invalid, "product %s has no component %q", product, m.Component).
@@ -157,9 +161,9 @@ func (s *Service) Add(ctx context.Context, product, title, author string, moves 
 	return e, err
 }
 
-// Dequeue takes an entry out of the queue. What runs for it is cancelled.
+// Dequeue takes an entry out of the queue. What runs for it is cancelled soon after.
 func (s *Service) Dequeue(ctx context.Context, number int64, actor, reason string) error {
-	e, err := s.change(ctx, number, func(tx Tx, e *Entry) error {
+	_, err := s.change(ctx, number, func(tx Tx, e *Entry) error {
 		if !e.Phase.Open() {
 			return slipway.Errorf(slipway.Conflict, "entry %d is %s already", number, e.Phase)
 		}
@@ -167,14 +171,14 @@ func (s *Service) Dequeue(ctx context.Context, number int64, actor, reason strin
 			return slipway.Errorf(slipway.Conflict, "entry %d is landing; too late to take it out", number)
 		}
 		e.enter(plan.Dequeued, fmt.Sprintf("taken out by %s: %s", actor, reason), tx.Now())
+		if err := s.unwanted(ctx, tx, *e, e.Reason); err != nil {
+			return err
+		}
 		ev := event(slipway.EntryDequeued, *e, e.Reason)
 		ev.Actor = actor
 		return tx.Emit(ctx, ev)
 	})
-	if err != nil {
-		return err
-	}
-	return s.cancel(ctx, e, e.Reason)
+	return err
 }
 
 // Requeue puts an entry that was rejected or dequeued back, behind those that wait.
@@ -188,7 +192,7 @@ func (s *Service) Requeue(ctx context.Context, number int64, actor string) (Entr
 		if e.Phase != plan.Rejected && e.Phase != plan.Dequeued {
 			return slipway.Errorf(slipway.Conflict, "entry %d is %s; only what was rejected or dequeued can be requeued", number, e.Phase)
 		}
-		again, err = add(ctx, tx, e.Product, Entry{Title: e.Title, Author: actor, Changes: e.Changes, Pins: e.Pins, Priority: e.Priority})
+		again, err = add(ctx, tx, e.Product, Entry{Title: e.Title, Author: actor, Changes: e.Changes, Pins: e.Pins, File: e.File, Priority: e.Priority})
 		return err
 	})
 	return again, err
@@ -250,21 +254,6 @@ func (s *Service) change(ctx context.Context, number int64, f func(tx Tx, e *Ent
 		return tx.Entries().Put(ctx, e)
 	})
 	return e, err
-}
-
-// cancel stops what runs for an entry that no longer wants it.
-func (s *Service) cancel(ctx context.Context, e Entry, reason string) error {
-	if e.Wave != "" {
-		if err := s.builder.CancelWave(ctx, e.Wave, reason); err != nil && !slipway.Is(err, slipway.NotFound) && !slipway.Is(err, slipway.Conflict) {
-			return err
-		}
-	}
-	for _, run := range e.Experiments {
-		if err := s.lab.Cancel(ctx, run.ID, reason); err != nil && !slipway.Is(err, slipway.NotFound) && !slipway.Is(err, slipway.Conflict) {
-			return err
-		}
-	}
-	return nil
 }
 
 // Pins returns what a product consists of now: the pins of its manifests; for what is in none, the heads of branches.

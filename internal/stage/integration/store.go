@@ -54,12 +54,14 @@ type Change struct {
 // Builder builds and unit-tests candidates.
 type Builder interface {
 	StartWave(ctx context.Context, req slipway.WaveRequest) (slipway.WaveStatus, error)
+	Wave(ctx context.Context, id string) (slipway.WaveStatus, error)
 	CancelWave(ctx context.Context, id, reason string) error
 }
 
 // Lab runs experiments on nodes.
 type Lab interface {
 	Run(ctx context.Context, req slipway.ExperimentRequest) (slipway.ExperimentStatus, error)
+	Experiment(ctx context.Context, id string) (slipway.ExperimentStatus, error)
 	Cancel(ctx context.Context, id, reason string) error
 }
 

@@ -206,6 +206,10 @@ func (s *Service) notes(ctx context.Context, req slipway.ReleaseRequest) (string
 			fmt.Fprintf(&b, "- %s %s (new)\n", pin.Component, pin.Version)
 			continue
 		}
+		if was.Repo != pin.Repo || was.Path != pin.Path { // no history joins the two
+			fmt.Fprintf(&b, "- %s %s -> %s (now from %s)\n", pin.Component, was.Version, pin.Version, strings.TrimSuffix(pin.Repo+"/"+pin.Path, "/"))
+			continue
+		}
 		fmt.Fprintf(&b, "- %s %s -> %s\n", pin.Component, was.Version, pin.Version)
 		subjects, err := s.repo.Subjects(ctx, pin.Repo, pin.Path, was.Commit, pin.Commit)
 		if err != nil {

@@ -1,0 +1,87 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/spec"
+)
+
+// checkNeeds refuses components that the product does not have and needs that close a circle. The error says where in
+// which component's file.
+func (s *Service) checkNeeds(ctx context.Context, pins map[string]slipway.Pin, recipes map[string]spec.Component) error {
+	const open, done = 1, 2
+	state := map[string]int{}
+	var way []string
+	var visit func(name string) error
+	visit = func(name string) error {
+		state[name] = open
+		way = append(way, name)
+		for _, need := range recipes[name].Needs {
+			_, known := recipes[need]
+			switch {
+			case !known:
+				return slipway.Errorf(slipway.Invalid, "component %s needs %s, which the product does not have", name, need).
+					At(s.whereNeeds(ctx, pins[name], need)).Try("add " + need + " to the components of " + spec.ProductFile)
+			case state[need] == open:
+				circle := append(slices.Clone(way[slices.Index(way, need):]), need)
+				return slipway.Errorf(slipway.Invalid, "components need each other in a circle: %s", strings.Join(circle, " needs ")).
+					At(s.whereNeeds(ctx, pins[name], need)).Try("remove one of these needs, or move what both share into a component of its own")
+			case state[need] == 0:
+				if err := visit(need); err != nil {
+					return err
+				}
+			}
+		}
+		way = way[:len(way)-1]
+		state[name] = done
+		return nil
+	}
+	for _, name := range sorted(recipes) {
+		if state[name] == 0 {
+			if err := visit(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// whereNeeds is the line of a component's file that names a need; only the file when it cannot be read.
+func (s *Service) whereNeeds(ctx context.Context, pin slipway.Pin, need string) string {
+	text, err := s.source.File(ctx, pin.Repo, pin.Commit, path.Join(pin.Path, spec.ComponentFile))
+	if err != nil {
+		return recipeFile(pin)
+	}
+	return lineOf(recipeFile(pin), text, "needs", need)
+}
+
+func recipeFile(pin slipway.Pin) string { return path.Join(pin.Repo, pin.Path, spec.ComponentFile) }
+
+// lineOf writes FILE:LINE for the first line of a section of a YAML file that has name as a word; for no name, the line at which
+// the section begins.
+func lineOf(file string, text []byte, section, name string) string {
+	begin, inside := 0, false
+	for i, line := range strings.Split(string(text), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		switch {
+		case strings.HasPrefix(line, section+":"):
+			begin, inside = i+1, true
+			line = strings.TrimPrefix(line, section+":")
+		case inside && line != "" && !strings.ContainsAny(line[:1], " -]}\t\r"):
+			inside = false
+		}
+		words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r[]{},:'\"", r) })
+		if inside && name != "" && slices.Contains(words, name) {
+			return fmt.Sprintf("%s:%d", file, i+1)
+		}
+	}
+	if begin == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, begin)
+}

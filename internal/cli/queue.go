@@ -99,7 +99,11 @@ func (a *app) queueShowCmd() *cobra.Command {
 					if e.Decision != nil {
 						t.add("gate", e.Decision.Reason)
 						for _, v := range e.Decision.Verdicts {
-							t.add("  "+string(v.State), strings.TrimSuffix(v.Requirement.String()+"  "+v.Link, "  "))
+							said := v.Requirement.String()
+							if v.Reason != "" && v.State != slipway.CheckPassed {
+								said += ": " + v.Reason
+							}
+							t.add("  "+string(v.State), strings.TrimSuffix(said+"  "+v.Link, "  "))
 						}
 					}
 					return t
@@ -223,7 +227,7 @@ func (a *app) queuePromoteCmd() *cobra.Command {
 func (a *app) queueFreezeCmd() *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use:     "freeze PRODUCT",
+		Use:     "freeze PRODUCT --reason TEXT",
 		Short:   "Start no further entry of a product; what has started goes on",
 		Example: "  slipway queue freeze ferry --reason 'release week'",
 		Args:    cobra.ExactArgs(1),
@@ -240,6 +244,9 @@ func (a *app) queueFreezeCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; everybody who waits will read it")
+	if err := cmd.MarkFlagRequired("reason"); err != nil {
+		panic(err) // the flag was just defined
+	}
 	return cmd
 }
 

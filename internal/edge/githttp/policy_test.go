@@ -1,6 +1,7 @@
 package githttp
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -24,6 +25,11 @@ func TestJudge(t *testing.T) {
 		{"tag made", request{Ref: "refs/tags/v1", Old: zero, New: a}, Gatekeeper},
 		{"tag moved", request{Ref: "refs/tags/v1", Old: a, New: b}, Admin},
 		{"tag deleted", request{Ref: "refs/tags/v1", Old: a, New: zero}, Admin},
+		{"release's tag moved", request{Repo: "products/p", Ref: "refs/tags/v1", Old: a, New: b}, ""},
+		{"release's tag deleted", request{Repo: "products/p", Ref: "refs/tags/v1", Old: a, New: zero}, ""},
+		{"releases dropped", request{Repo: "products/p", Ref: "refs/heads/main", Old: a, New: b, Forced: true}, ""},
+		{"releases deleted", request{Repo: "products/p", Ref: "refs/heads/main", Old: a, New: zero}, ""},
+		{"product's topic dropped", request{Repo: "products/p", Ref: "refs/heads/x", Old: a, New: b, Forced: true}, Admin},
 		{"proposal", request{Ref: "refs/for/main", Old: zero, New: a, Target: true}, Developer},
 		{"proposal for nothing", request{Ref: "refs/for/x", Old: zero, New: a}, ""},
 		{"proposal deleted", request{Ref: "refs/for/main", Old: a, New: zero, Target: true}, ""},
@@ -35,7 +41,7 @@ func TestJudge(t *testing.T) {
 		may := false
 		for i, role := range roles {
 			may = may || role == c.from
-			c.r.Repo = "components/x"
+			c.r.Repo = cmp.Or(c.r.Repo, "components/x")
 			c.r.User = User{Name: "u", May: func(need string) bool {
 				for _, have := range roles[:i+1] {
 					if have == need {

@@ -35,6 +35,9 @@ func (a *API) gating() {
 		About: "It counts at once for everything that it matches and that has not been decided yet."},
 		func(ctx context.Context, in *struct{ Body wire.NewWaiver }) (*One[gating.Waiver], error) {
 			b := in.Body
+			if _, err := a.Catalog.Get(ctx, b.Product); err != nil {
+				return nil, err
+			}
 			return one(a.Gating.Waive(ctx, gating.Waiver{Product: b.Product, Check: b.Check, Item: b.Item, Configuration: b.Configuration,
 				Subject: b.Subject, Reason: b.Reason, Until: b.Until, Author: auth.Actor(ctx)}))
 		})

@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"slices"
 
 	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/platform/auth"
@@ -26,11 +28,23 @@ var openPhases = []string{"queued", "building", "testing", "landing"}
 func (a *API) queue() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/queues/{product}", Role: auth.Viewer, Summary: "Show a product's integration queue"},
 		func(ctx context.Context, in *ProductPath) (*One[wire.QueueView], error) {
+			if _, err := a.Catalog.Get(ctx, in.Product); err != nil {
+				return nil, err
+			}
 			q, err := a.Integration.Queue(ctx, in.Product)
 			if err != nil {
 				return nil, err
 			}
 			entries, err := a.Integration.Entries(ctx, slipway.Query{Product: in.Product, States: openPhases})
+			slices.SortStableFunc(entries, func(x, y integration.Entry) int { // what runs, then what is next
+				switch {
+				case x.Phase == "queued" && y.Phase != "queued":
+					return 1
+				case x.Phase != "queued" && y.Phase == "queued":
+					return -1
+				}
+				return cmp.Or(cmp.Compare(y.Priority, x.Priority), cmp.Compare(x.Number, y.Number))
+			})
 			return one(wire.QueueView{Queue: q, Entries: entries}, err)
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries", Role: auth.Viewer, Summary: "List queue entries, newest first"},

@@ -41,8 +41,8 @@ func (a *app) serverCmd() *cobra.Command {
 		Use:   "server",
 		Short: "Run a server on PostgreSQL and an external bus",
 		Long: `Like 'slipway up', for a server that others use: its state is in PostgreSQL,
-and agents and other servers meet on a NATS server. Repositories and artifacts
-stay in its folder.`,
+and agents meet it on a NATS server. Repositories and artifacts stay in its
+folder. One server works on a database at a time; another is refused.`,
 		Example: `  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --listen 0.0.0.0:8470 --url http://slipway.lan:8470
   slipway server --data /srv/slipway --database postgres://slipway@db/slipway --bus nats://bus:4222`,
 		Args: cobra.NoArgs,

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,7 +51,12 @@ func Run(ctx context.Context, cfg Config) error {
 	g := lifecycle.New(log)
 	front := &frontDoor{}
 	listener := lifecycle.NewHTTP(g, cfg.Listen, front, log, front.close)
-	g.Add(tracer.Part(), lifecycle.Part{Name: "database", Ready: db.Ping})
+	var release func()
+	hold := func(ctx context.Context) (err error) {
+		release, err = db.Hold(ctx, holdWait, func(err error) { g.Fail("database", err) })
+		return err
+	}
+	g.Add(tracer.Part(), lifecycle.Part{Name: "database", Start: hold, Stop: func(context.Context) error { release(); return nil }, Ready: db.Ping})
 	r := &running{cfg: cfg, log: log, db: db, group: g, tracer: tracer, front: front, listener: listener, metrics: newMetrics(db)}
 	g.Add(lifecycle.Part{Name: "listener", Start: listener.Part().Start}) // first, so that the URL is known and a taken port fails at once
 	g.Add(lifecycle.Part{Name: "stages", Start: r.wire})
@@ -63,6 +69,9 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 	})
 }
+
+// holdWait is how long a server waits for another one on its PostgreSQL to end.
+const holdWait = 5 * time.Second
 
 // running is a server in the making: what the parts hand to those that start after them.
 type running struct {

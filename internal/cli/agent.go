@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,9 +28,14 @@ func (a *app) agentRunCmd() *cobra.Command {
 		Long: `Join this machine to a server with a one-time token, then run the experiments that
 it is leased to and keep what is deployed on it as it should be. The token is needed
 only the first time; after that the key in the agent's folder is the credential.
-The agent goes on when the server is away, and comes back by itself.`,
+The agent goes on when the server is away, and comes back by itself.
+
+Releases are deployed below --target. An agent whose folder is the default one looks
+after the machine itself, from / on. One with a folder of its own (--root DIR) is
+a guest: it deploys below DIR/fs and leaves the rest of the machine alone, unless
+--target says otherwise.`,
 		Example: `  slipway agent run --server http://slipway:8470 --token $(slipway node join-token) --label role=edge
-  slipway agent run --name edge-1 --root /tmp/edge-1 --target /tmp/edge-1/fs --fact port=9001`,
+  slipway agent run --name edge-1 --root /tmp/edge-1 --fact port=9001`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.resolve()
@@ -46,10 +52,11 @@ The agent goes on when the server is away, and comes back by itself.`,
 	f := cmd.Flags()
 	f.StringVar(&o.token, "token", "", "one-time join token (environment: SLIPWAY_JOIN_TOKEN)")
 	f.StringVar(&o.name, "name", "", "the node's name (default the host's)")
-	f.StringVar(&o.root, "root", "/var/lib/slipway-agent", "folder that belongs to the agent")
-	f.StringVar(&o.target, "target", "/", "folder that everything is deployed below")
+	f.StringVar(&o.root, "root", agentRoot, "folder that belongs to the agent")
+	f.StringVar(&o.target, "target", "", "folder that everything is deployed below (default / with the default --root, else ROOT/fs)")
 	f.StringArrayVar(&o.labels, "label", nil, "what the node can do, KEY=VALUE; may be repeated")
 	f.StringArrayVar(&o.facts, "fact", nil, "what the node is, KEY=VALUE; may be repeated")
+	f.DurationVar(&o.repair, "repair", 30*time.Second, "how often to look for what has drifted, and repair it")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -59,6 +66,29 @@ type agentOptions struct {
 	server, token, name, root, target string
 	labels, facts                     []string
 	logFormat, logLevel               string
+	repair                            time.Duration
+}
+
+// agentRoot is the folder of the agent that looks after a whole machine.
+const agentRoot = "/var/lib/slipway-agent"
+
+// targetDir is the folder that releases go to. Only the machine's own agent changes the machine without being told to.
+func (o agentOptions) targetDir() (string, error) {
+	root, err := filepath.Abs(o.root)
+	if err != nil {
+		return "", slipway.Errorf(slipway.Invalid, "agent root: %w", err)
+	}
+	switch {
+	case o.target != "":
+		target, err := filepath.Abs(o.target)
+		if err != nil {
+			return "", slipway.Errorf(slipway.Invalid, "target folder: %w", err)
+		}
+		return target, nil
+	case root == agentRoot:
+		return "/", nil
+	}
+	return filepath.Join(root, "fs"), nil
 }
 
 // runAgent wires an agent with its modules, and runs it until ctx ends.
@@ -82,8 +112,8 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 		}
 		o.name, _, _ = strings.Cut(strings.ToLower(host), ".")
 	}
-	if o.target, err = filepath.Abs(o.target); err != nil {
-		return slipway.Errorf(slipway.Invalid, "target folder: %w", err)
+	if o.target, err = o.targetDir(); err != nil {
+		return err
 	}
 	if _, told := facts["root"]; !told {
 		facts["root"] = o.target
@@ -96,10 +126,11 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return err
 	}
-	deployed, err := deploy.New(deploy.Config{Node: o.name, Root: o.target, State: filepath.Join(ag.Root(), "deploy"), Artifacts: ag.Blobs(), Log: log})
+	deployed, err := deploy.New(deploy.Config{Node: o.name, Root: o.target, State: filepath.Join(ag.Root(), "deploy"), Artifacts: ag.Blobs(), Repair: o.repair, Log: log})
 	if err != nil {
 		return err
 	}
+	log.Info("agent", "node", o.name, "root", ag.Root(), "target", o.target)
 	ag.Add(experiments, deployed)
 	return ag.Run(ctx)
 }

@@ -20,7 +20,7 @@ type serviceHandler struct{ host *Host }
 func (h serviceHandler) available() error {
 	if h.host.root.dir != "/" {
 		return slipway.Errorf(slipway.Unavailable, "systemd serves the machine, and this agent's root is %s", h.host.root.dir).
-			Try("declare a process instead, or run the agent with --root /")
+			Try("declare a process instead, or run the agent with --target /")
 	}
 	if _, err := os.Stat("/run/systemd/system"); err != nil { // as sd_booted(3) asks
 		return slipway.Errorf(slipway.Unavailable, "the node has no systemd: there is no /run/systemd/system").Try("declare a process instead")

@@ -95,6 +95,9 @@ func (s *Service) SetMirror(ctx context.Context, actor, repo, remote string, eve
 		if err := tx.Mirrors().Put(ctx, m); err != nil {
 			return err
 		}
+		if err := tx.Emit(ctx, mirrorEvent(slipway.MirrorSet, r, actor)); err != nil {
+			return err
+		}
 		return tx.Wake(ctx, mirrorKind, repo, time.Time{})
 	})
 	return m, err
@@ -114,8 +117,16 @@ func (s *Service) EndMirror(ctx context.Context, actor, repo string) error {
 		if err := tx.Repos().Put(ctx, r); err != nil {
 			return err
 		}
-		return tx.Mirrors().Delete(ctx, repo)
+		if err := tx.Mirrors().Delete(ctx, repo); err != nil {
+			return err
+		}
+		return tx.Emit(ctx, mirrorEvent(slipway.MirrorEnded, r, actor))
 	})
+}
+
+// mirrorEvent tells that a repository follows a remote, or no longer does.
+func mirrorEvent(what slipway.EventType, r Repo, actor string) slipway.Event {
+	return slipway.Event{Type: what, Subject: slipway.Ref("repo", r.Name), Product: ProductOf(r.Name), Actor: actor, Reason: r.Reason}
 }
 
 // Mirror returns how a repository follows its remote; NotFound if it follows none.

@@ -479,6 +479,14 @@ func TestMirrorFollowsItsRemote(t *testing.T) {
 		if r, err := s.Repo(ctx, repo); err != nil || r.State != source.Hosted {
 			t.Errorf("repo is %+v, %v", r, err)
 		}
+		var told []slipway.EventType
+		events, err := db.Events(ctx, store.EventQuery{Subject: "repo/" + repo, Type: "source.mirror."})
+		for _, e := range events {
+			told = append(told, e.Type)
+		}
+		if want := []slipway.EventType{slipway.MirrorSet, slipway.MirrorSynced, slipway.MirrorSynced, slipway.MirrorSynced, slipway.MirrorEnded}; err != nil || !slices.Equal(told, want) {
+			t.Errorf("the ledger tells %v, %v; want %v", told, err, want)
+		}
 		// Its branches are its own now: no mirror may overwrite them.
 		_, err = s.SetMirror(ctx, "ada", repo, "https://example.org/x.git", time.Hour)
 		wantKind(t, err, slipway.Conflict, "branches of its own")

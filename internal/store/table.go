@@ -13,6 +13,14 @@ import (
 // table keeps the records of one type in the SQL table of the given name, which a migration has made.
 func table[T slipway.Record](tx *Tx, name string) slipway.Table[T] { return docs[T]{tx, name} }
 
+// listed are the commands that list what a person can name.
+var listed = map[string]string{
+	"repos": "slipway repo list", "products": "slipway product list", "changes": "slipway change list", "waves": "slipway wave list",
+	"builds": "slipway build list", "entries": "slipway queue list PRODUCT --all", "experiments": "slipway experiment list", "nodes": "slipway node list",
+	"waivers": "slipway waiver list", "releases": "slipway release list", "composes": "slipway compose list", "models": "slipway deploy list",
+	"users": "slipway user list", "subscriptions": "slipway notify list", "deliveries": "slipway notify log",
+}
+
 type docs[T slipway.Record] struct {
 	tx   *Tx
 	name string // a constant of this package, never input
@@ -23,7 +31,11 @@ func (d docs[T]) Get(ctx context.Context, id string) (T, error) {
 	var doc string
 	err := d.tx.tx.QueryRowContext(ctx, `SELECT doc FROM `+d.name+` WHERE id = $1`, id).Scan(&doc)
 	if err == sql.ErrNoRows {
-		return zero, slipway.Errorf(slipway.NotFound, "no %s %q", d.noun(), id)
+		err := slipway.Errorf(slipway.NotFound, "there is no %s %q", d.noun(), id)
+		if command := listed[d.name]; command != "" {
+			err = err.Try("see " + command)
+		}
+		return zero, err
 	}
 	if err != nil {
 		return zero, fmt.Errorf("read %s %s: %w", d.name, id, err)
@@ -124,6 +136,9 @@ func (d docs[T]) decode(id, doc string) (r T, err error) {
 
 // noun is the table's name in the singular, for messages.
 func (d docs[T]) noun() string {
+	if d.name == "models" {
+		return "version"
+	}
 	noun := strings.ReplaceAll(d.name, "_", " ")
 	if s, ok := strings.CutSuffix(noun, "ies"); ok {
 		return s + "y"

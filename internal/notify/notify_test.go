@@ -151,7 +151,7 @@ func TestRetry(t *testing.T) {
 	s := newService(db, files{}, "")
 	shaky, refusing := newReceiver(t, 503, 429, 200), newReceiver(t, 404)
 	for _, url := range []string{shaky.url, refusing.url} {
-		if _, err := s.Subscribe(ctx, "ann", notify.Subscription{Webhook: url}); err != nil {
+		if _, err := s.Subscribe(ctx, "ann", notify.Subscription{Events: []string{"change."}, Webhook: url}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,7 +190,7 @@ func TestFile(t *testing.T) {
 	if len(r.got) != 1 {
 		t.Errorf("%d requests, want 1", len(r.got))
 	}
-	if err := s.Unsubscribe(ctx, before[0].ID); !slipway.Is(err, slipway.Conflict) {
+	if err := s.Unsubscribe(ctx, "ann", before[0].ID); !slipway.Is(err, slipway.Conflict) {
 		t.Errorf("unsubscribe what a file has: %v", err)
 	}
 	f["ferry"] = spec.Product{Notify: f["ferry"].Notify[1:]}
@@ -255,7 +255,7 @@ func TestMail(t *testing.T) {
 	db := storetest.Open(t, notify.Routes()...)
 	s := newService(db, files{}, "smtp://"+addr)
 	for _, to := range []string{"crew@example.org", "nobody@example.org"} {
-		if _, err := s.Subscribe(ctx, "ann", notify.Subscription{Mail: to}); err != nil {
+		if _, err := s.Subscribe(ctx, "ann", notify.Subscription{Events: []string{"change."}, Mail: to}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -289,7 +289,7 @@ func TestMail(t *testing.T) {
 	if got := m.Header.Get("Subject"); got != "[ferry] change.landed change/1" {
 		t.Errorf("subject %q", got)
 	}
-	if !strings.Contains(m.Header.Get("Message-ID"), "1-s-") {
+	if !strings.Contains(m.Header.Get("Message-ID"), "3-s-") {
 		t.Errorf("message id %q", m.Header.Get("Message-ID"))
 	}
 	if !strings.Contains(box.got[0], "why: all checks passed =E2=80=93 gr=C3=B6=C3=9Fer") {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"slipway.dev/slipway/internal/platform/jobs"
@@ -46,9 +48,9 @@ func (s *Service) follow(ctx context.Context, product string) error {
 		if err != nil {
 			return err
 		}
-		have := map[string]bool{}
+		have := map[string]Subscription{}
 		for _, sub := range old {
-			have[sub.ID] = true
+			have[sub.ID] = sub
 		}
 		last, err := tx.LastTold(ctx)
 		if err != nil {
@@ -56,7 +58,7 @@ func (s *Service) follow(ctx context.Context, product string) error {
 		}
 		for _, wanted := range file.Notify {
 			id := fileID(product, wanted)
-			if have[id] {
+			if _, ok := have[id]; ok {
 				delete(have, id)
 				continue
 			}
@@ -67,9 +69,15 @@ func (s *Service) follow(ctx context.Context, product string) error {
 			if err := tx.Subscriptions().Put(ctx, sub); err != nil {
 				return err
 			}
+			if err := tx.Emit(ctx, sub.event(slipway.Subscribed, "notify", sub.Creator+" asks for it")); err != nil {
+				return err
+			}
 		}
-		for id := range have {
+		for _, id := range slices.Sorted(maps.Keys(have)) {
 			if err := tx.Subscriptions().Delete(ctx, id); err != nil {
+				return err
+			}
+			if err := tx.Emit(ctx, have[id].event(slipway.Unsubscribed, "notify", fmt.Sprintf("product.yaml at %.12s no longer asks for it", commit))); err != nil {
 				return err
 			}
 		}

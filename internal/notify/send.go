@@ -72,7 +72,11 @@ func (s *Service) post(ctx context.Context, sub Subscription, d Delivery, e slip
 	req.Header.Set(SignatureHeader, Sign(sub.Secret, time.Now(), body))
 	resp, err := s.cfg.Client.Do(req)
 	if err != nil {
-		return "", slipway.Errorf(slipway.Unavailable, "%w", err)
+		var told *url.Error
+		if errors.As(err, &told) {
+			err = told.Err // without the URL, which may hold a secret: everybody reads the reason
+		}
+		return "", slipway.Errorf(slipway.Unavailable, "post to %s: %w", sub.Target(), err)
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // only to tell; what counts is the status

@@ -58,6 +58,9 @@ func (s *Service) Subscribe(ctx context.Context, actor string, sub Subscription)
 	}
 	err := s.st.Update(ctx, func(tx Tx) (err error) {
 		sub.Created = tx.Now()
+		if err := tx.Emit(ctx, sub.event(slipway.Subscribed, actor, "asked for by "+actor)); err != nil {
+			return err
+		}
 		if sub.After, err = tx.LastTold(ctx); err != nil {
 			return err
 		}
@@ -84,7 +87,7 @@ func check(sub Subscription) error {
 }
 
 // Unsubscribe removes a subscription that was made by the API. Conflict for one of a product's file.
-func (s *Service) Unsubscribe(ctx context.Context, id string) error {
+func (s *Service) Unsubscribe(ctx context.Context, actor, id string) error {
 	return s.st.Update(ctx, func(tx Tx) error {
 		sub, err := tx.Subscriptions().Get(ctx, id)
 		if err != nil {
@@ -93,7 +96,10 @@ func (s *Service) Unsubscribe(ctx context.Context, id string) error {
 		if sub.Origin == "file" {
 			return slipway.Errorf(slipway.Conflict, "the subscription %s is in the file of the product %s", id, sub.Product).Try("remove it from product.yaml")
 		}
-		return tx.Subscriptions().Delete(ctx, id)
+		if err := tx.Subscriptions().Delete(ctx, id); err != nil {
+			return err
+		}
+		return tx.Emit(ctx, sub.event(slipway.Unsubscribed, actor, "removed by "+actor))
 	})
 }
 

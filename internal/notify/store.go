@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"time"
 
@@ -28,12 +29,33 @@ func (s Subscription) Row() slipway.Row {
 	return slipway.Row{ID: s.ID, Product: s.Product, State: "active", Key: s.Origin}
 }
 
-// Target is where it goes, for people.
+// Target is where it goes, for everybody to read: of a webhook only scheme and host, because the rest is often a secret.
 func (s Subscription) Target() string {
 	if s.Mail != "" {
 		return "mailto:" + s.Mail
 	}
-	return s.Webhook
+	u, err := url.Parse(s.Webhook)
+	if err != nil {
+		return "a webhook"
+	}
+	if u.Path == "" && u.RawQuery == "" {
+		return u.Scheme + "://" + u.Host
+	}
+	return u.Scheme + "://" + u.Host + "/..."
+}
+
+// Shown is the subscription without what lets its reader act in its name.
+func (s Subscription) Shown() Subscription {
+	s.Secret = ""
+	if s.Webhook != "" {
+		s.Webhook = s.Target()
+	}
+	return s
+}
+
+// event tells that the subscription begins or ends.
+func (s Subscription) event(what slipway.EventType, actor, reason string) slipway.Event {
+	return slipway.Event{Type: what, Subject: slipway.Ref("subscription", s.ID), Product: s.Product, Actor: actor, Reason: s.Target() + ": " + reason}
 }
 
 // Wants reports whether the subscription is for the event.

@@ -92,6 +92,9 @@ const (
 	NodeReported    EventType = "deploy.node.reported"    // (node/NAME) some resource changed its status
 	DriftRepaired   EventType = "deploy.drift.repaired"   // (node/NAME)
 
+	Subscribed   EventType = "notify.subscribed"   // (subscription/ID) events go to a webhook or mail address from now on
+	Unsubscribed EventType = "notify.unsubscribed" // (subscription/ID)
+
 	UserChanged  EventType = "auth.user.changed"  // (user/NAME)
 	TokenIssued  EventType = "auth.token.issued"  // (user/NAME)
 	TokenRevoked EventType = "auth.token.revoked" // (user/NAME)

@@ -13,7 +13,7 @@ import (
 func (a *API) notify() {
 	register(a, op{
 		Method: http.MethodGet, Path: "/api/v1/subscriptions", Role: auth.Viewer, Summary: "List who wants which events",
-		About: "The secret that signs webhooks is shown to operators.",
+		About: "The secret that signs webhooks, and all of a webhook's URL, are shown to operators.",
 	},
 		func(ctx context.Context, in *struct {
 			Page
@@ -25,7 +25,7 @@ func (a *API) notify() {
 			}
 			if auth.Require(ctx, auth.Operator) != nil {
 				for i := range subs {
-					subs[i].Secret = ""
+					subs[i] = subs[i].Shown()
 				}
 			}
 			return list(ctx, in.Page, subs, func(s notify.Subscription) string { return s.ID }), nil
@@ -44,7 +44,7 @@ func (a *API) notify() {
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
 		}) (*None, error) {
-			return nil, a.Notify.Unsubscribe(ctx, in.ID)
+			return nil, a.Notify.Unsubscribe(ctx, auth.Actor(ctx), in.ID)
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/deliveries", Role: auth.Viewer, Summary: "List what was sent to subscribers, newest first"},
 		func(ctx context.Context, in *struct {

@@ -155,9 +155,6 @@ func (b *builder) build(w *wave, name string) slipway.ComponentBuild {
 		if unit.Outcome != slipway.Pass {
 			w.status.State, w.status.Reason = slipway.WaveFailed, name+"/unit: "+unit.Reason
 		}
-		if b.texts == nil {
-			b.texts = map[string]string{}
-		}
 		b.texts[c.Artifact] = string(text)
 	} else {
 		w.status.State, w.status.Reason = slipway.WaveFailed, name+": "+c.Reason

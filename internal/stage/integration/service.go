@@ -204,6 +204,9 @@ func (s *Service) Promote(ctx context.Context, number int64, actor string, prior
 		if !e.Phase.Open() {
 			return slipway.Errorf(slipway.Conflict, "entry %d is %s already", number, e.Phase)
 		}
+		if e.Priority == priority {
+			return nil
+		}
 		e.Priority = priority
 		ev := event(slipway.EntryQueued, *e, fmt.Sprintf("priority %d by %s", priority, actor))
 		ev.Actor = actor

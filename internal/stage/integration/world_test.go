@@ -2,9 +2,12 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,28 +93,85 @@ func (s powered[T]) Update(ctx context.Context, f func(T) error) error {
 	return s.wrote()
 }
 
+// poweredGate does not count the many results that the gate knows already: they write nothing.
+type poweredGate struct{ powered[gating.Tx] }
+
+func (s poweredGate) Update(ctx context.Context, f func(gating.Tx) error) error {
+	if err := s.on(); err != nil {
+		return err
+	}
+	wrote := false
+	if err := s.Store.Update(ctx, func(tx gating.Tx) error { return f(witness{tx, &wrote}) }); err != nil || !wrote {
+		return err
+	}
+	return s.wrote()
+}
+
+type witness struct {
+	gating.Tx
+	emitted *bool
+}
+
+func (w witness) Emit(ctx context.Context, e slipway.Event) error {
+	*w.emitted = true
+	return w.Tx.Emit(ctx, e)
+}
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), power: &power{}, changes: changes{}}
 	w.clock = clock.NewFake(time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC))
-	db, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "w.db"), Routes: integration.Routes(), Clock: w.clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	w.db = db
-	w.repos = &repositories{dir: w.dir, power: w.power}
+	w.repos = &repositories{dir: filepath.Join(w.dir, "git"), power: w.power}
 	w.catalog = &products{files: catalog.New(nil, w.repos)}
-	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}}
+	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}, texts: map[string]string{}}
 	w.lab = &lab{world: w, runs: map[string]*run{}, fate: fate{}}
-	w.start()
+	w.open()
 	return w
 }
 
-// start makes the services anew, as a process that begins.
+// open opens the database and starts the process.
+func (w *world) open() {
+	w.t.Helper()
+	db, err := store.Open(w.t.Context(), store.Config{URL: "sqlite:" + filepath.Join(w.dir, "slipway.db"), Routes: integration.Routes(), Clock: w.clock})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { db.Close() })
+	w.db = db
+	w.start()
+}
+
+// copy makes a world like this one, whose database must be closed.
+func (w *world) copy(t testing.TB) *world {
+	t.Helper()
+	c := &world{t: t, dir: t.TempDir(), power: &power{}, changes: maps.Clone(w.changes), clock: clock.NewFake(w.clock.Now())}
+	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
+		t.Fatal(err)
+	}
+	c.repos = &repositories{dir: filepath.Join(c.dir, "git"), power: c.power, updates: slices.Clone(w.repos.updates)}
+	c.catalog = &products{files: catalog.New(nil, c.repos), spec: w.catalog.spec, file: w.catalog.file}
+	c.builder = &builder{world: c, waves: map[string]*wave{}, order: slices.Clone(w.builder.order), fate: fate{}, texts: maps.Clone(w.builder.texts)}
+	for id, of := range w.builder.waves {
+		one := *of
+		one.status.Components = maps.Clone(one.status.Components)
+		c.builder.waves[id] = &one
+	}
+	c.lab = &lab{world: c, runs: map[string]*run{}, order: slices.Clone(w.lab.order), fate: fate{}}
+	for id, of := range w.lab.runs {
+		one := *of
+		c.lab.runs[id] = &one
+	}
+	c.open()
+	return c
+}
+
+// start makes the services anew, as a process that begins; jobs that the one before held are due again.
 func (w *world) start() {
 	w.power.out = false
-	w.gate = gating.New(powered[gating.Tx]{store.Scope(w.db, func(tx *store.Tx) gating.Tx { return tx }), w.power})
+	if err := w.db.Release(w.t.Context(), "drain"); err != nil {
+		w.t.Fatal(err)
+	}
+	w.gate = gating.New(poweredGate{powered[gating.Tx]{store.Scope(w.db, func(tx *store.Tx) gating.Tx { return tx }), w.power}})
 	w.release = release.New(powered[release.Tx]{store.Scope(w.db, func(tx *store.Tx) release.Tx { return tx }), w.power}, w.repos)
 	w.s = integration.New(powered[integration.Tx]{store.Scope(w.db, func(tx *store.Tx) integration.Tx { return tx }), w.power}, integration.Deps{
 		Source: w.repos, Catalog: w.catalog, Changes: w.changes, Builder: w.builder, Lab: w.lab, Gate: w.gate, Releaser: w.release,
@@ -373,6 +433,10 @@ func (r *repositories) move(ctx context.Context, actor string, moves ...slipway.
 		changes = append(changes, git.RefChange{Ref: m.Ref, Old: m.Old, New: m.New})
 	}
 	if err := g.UpdateRefs(ctx, changes); err != nil {
+		var e *slipway.Error
+		if errors.As(err, &e) {
+			return e.At(moves[0].Repo)
+		}
 		return err
 	}
 	for _, m := range moves {

@@ -168,14 +168,15 @@ func (r *running) publish(ctx context.Context) error {
 	wake := make(chan struct{}, 1)
 	go func() {
 		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-r.db.Appended():
-			}
+			appended := r.db.Appended() // taken before the publisher is woken, so that an event in between wakes it again
 			select {
 			case wake <- struct{}{}:
 			default:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-appended:
 			}
 		}
 	}()
@@ -227,10 +228,12 @@ func lockFolder(dir string) (func(), error) {
 // ownerOf is the name under which servers of this folder hold jobs; it outlives the process.
 func ownerOf(dir string) (string, error) {
 	path := filepath.Join(dir, "owner")
-	if data, err := os.ReadFile(path); err == nil {
-		return strings.TrimSpace(string(data)), nil
-	} else if !os.IsNotExist(err) {
+	data, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
 		return "", err
+	}
+	if name := strings.TrimSpace(string(data)); name != "" { // it is empty after a power cut in the middle of writing it
+		return name, nil
 	}
 	host, err := os.Hostname()
 	if err != nil {

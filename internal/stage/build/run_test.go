@@ -245,8 +245,10 @@ func TestKill(t *testing.T) {
 		}
 	}
 	w.open(build.Config{})
-	if left, err := os.ReadDir(filepath.Join(dir, "work")); err != nil || len(left) != 0 {
-		t.Fatalf("left %v %v", left, err)
+	for _, sub := range []string{"work", "logs"} {
+		if left, err := os.ReadDir(filepath.Join(dir, sub)); err != nil || len(left) != 0 {
+			t.Fatalf("%s holds %v %v", sub, left, err)
+		}
 	}
 	jobstest.Drain(t, db, w.s.Handlers()...)
 	st := w.status("w1")

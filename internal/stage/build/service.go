@@ -48,7 +48,8 @@ type Service struct {
 	running map[string]context.CancelCauseFunc // by build id, in this process
 }
 
-// New makes the stage. It clears what builds of a process that is gone left in the work folder.
+// New makes the stage. It clears what builds of a process that is gone left: their work folders, and logs that were kept already
+// or will be begun anew.
 func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec Executor, cfg Config) (*Service, error) {
 	if cfg.Slots <= 0 {
 		cfg.Slots = runtime.NumCPU()
@@ -64,8 +65,10 @@ func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec Executor
 		return nil, fmt.Errorf("open the build stage: %w", err)
 	}
 	cfg.Dir = dir
-	if err := artifact.RemoveTree(filepath.Join(dir, "work")); err != nil {
-		return nil, fmt.Errorf("clear the builds' work folder: %w", err)
+	for _, d := range []string{"work", "logs"} {
+		if err := artifact.RemoveTree(filepath.Join(dir, d)); err != nil {
+			return nil, fmt.Errorf("clear what earlier builds left: %w", err)
+		}
 	}
 	cache := filepath.Join(dir, "cache", "gittrees")
 	for _, d := range []string{filepath.Join(dir, "work"), filepath.Join(dir, "logs"), cache} {

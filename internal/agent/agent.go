@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"slipway.dev/slipway/internal/platform/bus"
 	"slipway.dev/slipway/internal/slipway"
 )
 
@@ -50,10 +51,13 @@ type Agent struct {
 
 // New prepares the agent's folder and key.
 //
-// Errors: Invalid for a missing server, name or root; Conflict when the folder belongs to another node.
+// Errors: Invalid for a missing server, name or root and for a name that no node can have.
 func New(cfg Config) (*Agent, error) {
 	if cfg.Server == "" || cfg.Name == "" || cfg.Root == "" {
 		return nil, slipway.Errorf(slipway.Invalid, "an agent needs a server, a name and a root folder").Try("give --server, --name and --root")
+	}
+	if !bus.ValidNode(cfg.Name) {
+		return nil, slipway.Errorf(slipway.Invalid, "%q cannot be a node's name", cfg.Name).Try("give --name: at most 63 lower-case letters, digits and dashes")
 	}
 	cfg.Server = strings.TrimSuffix(cfg.Server, "/")
 	if cfg.Every <= 0 {

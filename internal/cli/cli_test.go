@@ -220,7 +220,7 @@ func TestOutput(t *testing.T) {
 		t.Errorf("%v %v\n%s", back, err, out.String())
 	}
 	a.format = "xml"
-	if err := a.print(nil, table); !slipway.Is(err, slipway.Invalid) {
+	if err := a.checkFormat(); !slipway.Is(err, slipway.Invalid) {
 		t.Error(err)
 	}
 	a.format, out = "table", bytes.Buffer{}
@@ -231,3 +231,31 @@ func TestOutput(t *testing.T) {
 }
 
 func emptyTable() *table { return newTable("name") }
+
+// What is typed wrong ends with status 2 and says how to write it; a verb that does not exist is no request for help.
+func TestWrongCommandLines(t *testing.T) {
+	s := newShell(t)
+	for line, want := range map[string]string{
+		"bogus":                     "try: slipway help",
+		"repo bogus":                `unknown command "bogus" for "slipway repo"`,
+		"repo -o json bogus":        "try: slipway repo --help",
+		"repo craete":               "try: slipway repo create",
+		"repo bogus --help":         "unknown command",
+		"repo create":               "try: slipway repo create NAME; slipway repo create --help tells more",
+		"repo show nope":            `"nope" is not the name of a repository`,
+		"whoami -o xml":             "use table, json or yaml",
+		"up --listen":               "slipway up --help tells more",
+		"agent run --name A_B":      `"A_B" cannot be a node's name`,
+		"node join-token --label x": "KEY=VALUE",
+	} {
+		out, errOut, status := s.run("", strings.Fields(line)...)
+		if status != 2 || out != "" || !strings.Contains(errOut, want) {
+			t.Errorf("slipway %s: status %d, want 2 and %q in:\n%s%s", line, status, want, out, errOut)
+		}
+	}
+	for _, line := range []string{"repo", "repo -o json", "repo --help", "help repo", "repo create --help"} {
+		if out, errOut, status := s.run("", strings.Fields(line)...); status != 0 || !strings.Contains(out, "Usage:") {
+			t.Errorf("slipway %s: status %d, no help in:\n%s%s", line, status, out, errOut)
+		}
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"slipway.dev/slipway/client"
-	"slipway.dev/slipway/internal/slipway"
 )
 
 func (a *app) eventsCmd() *cobra.Command {
@@ -79,13 +78,11 @@ func (a *app) printEvent(e client.Event) error {
 	case "table":
 		_, err := fmt.Fprintf(a.out, "%d %s %-28s %-24s %s\n", e.Seq, e.Time.Local().Format(time.TimeOnly), e.Type, e.Subject, strings.ReplaceAll(e.Reason, "\n", " "))
 		return err
-	case "json":
-		return json.NewEncoder(a.out).Encode(e)
 	case "yaml":
 		if _, err := fmt.Fprintln(a.out, "---"); err != nil {
 			return err
 		}
 		return writeYAML(a.out, e)
 	}
-	return slipway.Errorf(slipway.Invalid, "unknown output %q", a.format).At("--output").Try("use table, json or yaml")
+	return json.NewEncoder(a.out).Encode(e)
 }

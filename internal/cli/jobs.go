@@ -41,7 +41,7 @@ func (a *app) jobsListCmd() *cobra.Command {
 
 func (a *app) jobsRetryCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "retry KIND KEY",
+		Use:   "retry KIND [KEY]",
 		Short: "Run a job again now",
 		Long:  "For one that is dead or waits; its failures are forgotten. A job without a key is named by KIND alone.",
 		Example: `  slipway jobs retry build.run 42

@@ -48,13 +48,20 @@ func (a *app) print(v any, show func() *table) error {
 	switch a.format {
 	case "table":
 		return a.writeTable(show())
-	case "json":
-		enc := json.NewEncoder(a.out)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
 	case "yaml":
 		return writeYAML(a.out, v)
+	}
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// checkFormat makes sure that -o is one of table, json and yaml; no other reaches a command.
+func (a *app) checkFormat() error {
+	switch a.format {
+	case "table", "json", "yaml":
+		return nil
 	}
 	return slipway.Errorf(slipway.Invalid, "unknown output %q", a.format).At("--output").Try("use table, json or yaml")
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,7 +76,7 @@ func (a *app) repoShowCmd() *cobra.Command {
 		Use:     "show NAME",
 		Short:   "Show a repository, its branches and tags",
 		Example: "  slipway repo show components/libwire",
-		Args:    cobra.ExactArgs(1),
+		Args:    repoFirst(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -114,7 +115,7 @@ func (a *app) repoLogCmd() *cobra.Command {
 		Use:     "log NAME [REV]",
 		Short:   "List commits, newest first",
 		Example: "  slipway repo log components/libwire\n  slipway repo log components/libwire v1.2.0 --path src",
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    repoFirst(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -150,7 +151,7 @@ func (a *app) repoHistoryCmd() *cobra.Command {
 		Short: "Say how branches and tags moved, or where one was at a time",
 		Example: `  slipway repo history components/libwire
   slipway repo history components/libwire refs/heads/main --at 2026-11-20T18:00:00Z`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: repoFirst(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -237,7 +238,7 @@ func (a *app) repoMirrorCmd() *cobra.Command {
 		Example: `  slipway repo mirror components/libwire --from https://example.org/libwire.git --every 5m
   slipway repo mirror components/libwire --now
   slipway repo mirror components/libwire --stop`,
-		Args: cobra.ExactArgs(1),
+		Args: repoFirst(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -274,4 +275,17 @@ func (a *app) repoMirrorCmd() *cobra.Command {
 	cmd.Flags().BoolVar(&now, "now", false, "poll now")
 	cmd.MarkFlagsMutuallyExclusive("from", "stop", "now")
 	return cmd
+}
+
+// repoFirst wants a repository's name as the first argument.
+func repoFirst(args cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, got []string) error {
+		if err := args(cmd, got); err != nil {
+			return err
+		}
+		if namespace, name, ok := strings.Cut(got[0], "/"); !ok || namespace == "" || name == "" {
+			return slipway.Errorf(slipway.Invalid, "%q is not the name of a repository", got[0]).Try("write it like components/libwire; slipway repo list has them all")
+		}
+		return nil
+	}
 }

@@ -27,7 +27,8 @@ type app struct {
 	token  string // flag --token
 	format string // flag --output
 
-	running bool // the command line was understood
+	running bool  // the command line was understood
+	unknown error // a verb that does not exist, below one that does
 }
 
 // Main runs the command line and returns the exit status.
@@ -42,7 +43,19 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		// Cobra answers a command that only holds others with its help, whatever follows it.
+		if rest := cmd.Flags().Args(); len(rest) > 0 && !cmd.Runnable() {
+			a.unknown = unknownVerb(cmd, rest[0])
+			return
+		}
+		help(cmd, args)
+	})
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = a.unknown
+	}
 	if err == nil {
 		return 0
 	}
@@ -50,10 +63,27 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 		return 130 // interrupted
 	}
 	if !a.running && slipway.KindOf(err) == slipway.Internal {
-		err = slipway.Errorf(slipway.Invalid, "%s", err.Error()).Try("slipway help")
+		err = slipway.Errorf(slipway.Invalid, "%s", err.Error()).Try(usage(cmd))
 	}
 	a.explain(err)
 	return exitStatus(err)
+}
+
+func unknownVerb(cmd *cobra.Command, name string) error {
+	try := cmd.CommandPath() + " --help"
+	cmd.SuggestionsMinimumDistance = 2 // as cobra does for verbs at the top
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		try = cmd.CommandPath() + " " + strings.Join(near, ", or "+cmd.CommandPath()+" ")
+	}
+	return slipway.Errorf(slipway.Invalid, "unknown command %q for %q", name, cmd.CommandPath()).Try(try)
+}
+
+// usage says how a command is written.
+func usage(cmd *cobra.Command) string {
+	if !cmd.HasParent() {
+		return cmd.CommandPath() + " help"
+	}
+	return strings.TrimSuffix(cmd.UseLine(), " [flags]") + "; " + cmd.CommandPath() + " --help tells more"
 }
 
 // explain tells an error: what and where on one line, what to do on the next.
@@ -100,8 +130,9 @@ tagged release that runs on the product's nodes.`,
 		Example:       "  slipway up\n  slipway events --follow",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(*cobra.Command, []string) error {
 			a.running = true
+			return a.checkFormat() // before anything is done, not when it is to be told
 		},
 	}
 	f := root.PersistentFlags()

@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"slipway.dev/slipway/internal/slipway"
 )
 
 func (a *app) whyCmd() *cobra.Command {
@@ -26,14 +24,11 @@ been told once is not told again.`,
 			if err != nil {
 				return err
 			}
-			switch a.format {
-			case "table":
+			if a.format == "table" {
 				_, err := fmt.Fprint(a.out, why.Text())
 				return err
-			case "json", "yaml":
-				return a.print(why, nil)
 			}
-			return slipway.Errorf(slipway.Invalid, "unknown output %q", a.format).At("--output").Try("use table, json or yaml")
+			return a.print(why, nil)
 		},
 	}
 }

@@ -260,6 +260,48 @@ func TestProcessIsStoppedWithItsGroup(t *testing.T) {
 	}
 }
 
+// A daemon that left the session of the process that started it lives as long as that one: over a restart of the agent, and no longer.
+func TestProcessTakesItsDaemonsAlong(t *testing.T) {
+	cfg := resource.Config{Node: "n", Root: t.TempDir(), State: t.TempDir(), Grace: 2 * time.Second}
+	h, err := resource.NewHost(cfg)
+	must(t, err)
+	w := want(t, plan.TypeProcess, "p", plan.Process{Command: []string{"/bin/sh", "-c", `setsid sh -c 'echo $$ > "$ROOT/new"; mv "$ROOT/new" "$ROOT/pid"; exec sleep 1000' & wait`}})
+	must(t, handler(t, h, w).Apply(t.Context(), w))
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for !ok() {
+			select {
+			case <-again.C:
+			case <-deadline.C:
+				t.Fatal(what)
+			}
+		}
+	}
+	var daemon string
+	until("the daemon has not begun", func() bool {
+		text, err := os.ReadFile(filepath.Join(cfg.Root, "pid"))
+		daemon = strings.TrimSpace(string(text))
+		return err == nil
+	})
+	lives := func() bool {
+		stat, err := os.ReadFile("/proc/" + daemon + "/stat")
+		return err == nil && !strings.Contains(string(stat), ") Z ")
+	}
+	must(t, h.Close())
+	h, err = resource.NewHost(cfg) // as after a restart of the agent
+	must(t, err)
+	defer func() { must(t, h.Close()) }()
+	if !lives() {
+		t.Fatal("the daemon of a process that goes on was killed")
+	}
+	must(t, handler(t, h, w).Purge(t.Context(), w))
+	until("the daemon outlives its process", func() bool { return !lives() })
+}
+
 func TestServiceWithoutSystemd(t *testing.T) {
 	h := host(t, nil)
 	w := want(t, plan.TypeService, "x.service", plan.Service{Unit: "x.service"})

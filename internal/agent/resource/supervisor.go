@@ -35,6 +35,7 @@ const maxLog = 16 << 20
 // Supervisor keeps processes and their records. A process is in a session and process group of its own and writes
 // to its log file itself, so it lives on when the agent ends; the next supervisor over the same directory takes it
 // up by pid and start time. A process that was started but not recorded before a crash is found by its marker and stopped.
+// What a process started ends with it, also what left its session: the marker is inherited.
 //
 // It does not start processes again by itself: it says that one has ended, and who hears it decides.
 type Supervisor struct {
@@ -90,7 +91,7 @@ func openSupervisor(dir string, cfg Config) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := map[int]bool{}
+	known := map[string]bool{}
 	for _, file := range files {
 		doc, err := os.ReadFile(file)
 		if err != nil {
@@ -105,7 +106,7 @@ func openSupervisor(dir string, cfg Config) (*Supervisor, error) {
 			if err := s.adopt(p); err != nil {
 				return nil, err
 			}
-			known[p.Pid] = true
+			known[p.ID] = true
 			s.log.Info("process taken up", "resource", p.ID, "pid", p.Pid)
 			continue
 		}
@@ -114,9 +115,9 @@ func openSupervisor(dir string, cfg Config) (*Supervisor, error) {
 		}
 		close(p.done)
 	}
-	for pid := range marked(marker, dir+":") {
+	for pid, id := range marked(marker, dir+":") {
 		group, err := syscall.Getpgid(pid)
-		if err != nil || known[pid] || known[group] {
+		if err != nil || known[id] { // it belongs to a process that was taken up
 			continue
 		}
 		s.log.Warn("stray process killed", "pid", pid, "group", group)
@@ -233,6 +234,11 @@ func (s *Supervisor) adopt(p *process) error {
 // ended records that a process is gone and says so unless it was told to go.
 func (s *Supervisor) ended(p *process, reason string) {
 	syscall.Kill(-p.Pid, syscall.SIGKILL) // what is left of its group; ESRCH when nothing is
+	for pid, id := range marked(marker, s.dir+":") {
+		if id == p.ID { // it left the group; nothing new has the id before Exit is set
+			syscall.Kill(pid, syscall.SIGKILL) // ESRCH when it has ended meanwhile
+		}
+	}
 	s.mu.Lock()
 	p.Exit, p.Ended = reason, time.Now().UTC()
 	tell := !p.stopping && !s.closed

@@ -1,5 +1,9 @@
 package slipway
 
+// QueueExperiments begins the ids of the integration queue's experiments. Such an id follows from what is tested, and the queue
+// takes whatever has it for its own verdict; so nobody else may choose one.
+const QueueExperiments = "x-"
+
 // ExperimentRequest asks the lab to run one experiment. Asking again with the same ID returns the same one.
 type ExperimentRequest struct {
 	ID            string            `json:"id"` // chosen by who asks: "candidate-ab12cd34-edge-smoke"

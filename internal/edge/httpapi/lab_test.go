@@ -55,6 +55,11 @@ func TestLab(t *testing.T) {
 	if _, err := developer.RunExperiment(ctx, bad); !slipway.Is(err, slipway.Invalid) || !strings.Contains(err.Error(), "try.yaml:") {
 		t.Errorf("a broken file: %v", err)
 	}
+	forged := ask
+	forged.ID = "x-0123456789abcdef"
+	if _, err := developer.RunExperiment(ctx, forged); !slipway.Is(err, slipway.Forbidden) {
+		t.Errorf("an experiment in the queue's name: %v", err)
+	}
 	status, err := developer.RunExperiment(ctx, ask)
 	if err != nil || status.Number != 1 || status.State != lab.Queued {
 		t.Fatalf("%+v, %v", status, err)

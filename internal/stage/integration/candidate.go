@@ -245,7 +245,7 @@ func (c Candidate) experiments(w slipway.WaveStatus) ([]slipway.ExperimentReques
 			if err != nil {
 				return nil, err
 			}
-			req.ID = "x-" + id
+			req.ID = slipway.QueueExperiments + id
 			req.For = slipway.Ref("candidate", c.ID)
 			requests = append(requests, req)
 		}

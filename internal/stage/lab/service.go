@@ -91,8 +91,13 @@ func (s *Service) Run(ctx context.Context, r slipway.ExperimentRequest) (slipway
 	return s.run(ctx, r, "")
 }
 
-// RunAs is Run for a person, who becomes the creator.
+// RunAs is Run for a person, who becomes the creator. Forbidden for an id that the integration queue could choose: a person's
+// experiment must not become a candidate's verdict.
 func (s *Service) RunAs(ctx context.Context, r slipway.ExperimentRequest, actor string) (slipway.ExperimentStatus, error) {
+	if strings.HasPrefix(r.ID, slipway.QueueExperiments) {
+		return slipway.ExperimentStatus{}, slipway.Errorf(slipway.Forbidden, "ids that begin with %s are the integration queue's", slipway.QueueExperiments).
+			At("id " + r.ID).Try("choose another id")
+	}
 	return s.run(ctx, r, actor)
 }
 

@@ -7,6 +7,7 @@
 //	agent NAME [ARG...]      let a node of this name join, with a root of its own in $WORK/NAME, and run its agent; its
 //	                         fact "port" is a free port, also in $PORT_NAME
 //	repo NAME DIR            make the repository NAME and put the files of DIR into it as the first commit of main
+//	postbox                  listen for webhooks at $HOOK and for mail at $SMTP; what comes is kept in the files hooks and mails
 //	until REGEXP CMD ARG...  run the command again and again until it succeeds and its output matches, for a minute
 package script
 
@@ -43,7 +44,7 @@ func TestStories(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server": server, "restart": restart, "agent": agent, "repo": repo, "until": until,
+			"server": server, "restart": restart, "agent": agent, "repo": repo, "postbox": postbox, "until": until,
 		},
 	})
 }

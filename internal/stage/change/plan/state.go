@@ -83,7 +83,7 @@ func Next(s Snapshot) Step {
 		if len(s.Waves) > 0 && s.Gate.OK {
 			return Step{Enter, Tested, "its gate is satisfied now"}
 		}
-		return Step{Wait, Failed, "its gate is not satisfied: " + list(s.Gate.Missing) + "; push a new patchset, or waive the check"}
+		return refuted(s, Wait)
 	case Tested:
 		return onceTested(s)
 	case Approved:
@@ -115,7 +115,13 @@ func whileTesting(s Snapshot) Step {
 	case s.Gate.OK:
 		return Step{Enter, Tested, "its gate is satisfied"}
 	}
-	return Step{Enter, Failed, "its gate is not satisfied: " + list(s.Gate.Missing) + "; push a new patchset, or waive the check"}
+	return refuted(s, Enter)
+}
+
+// refuted says what is missing and what can be done about it: what failed needs another patchset, what ended without a verdict another run.
+func refuted(s Snapshot, act Act) Step {
+	return Step{act, Failed, "its gate is not satisfied: " + list(s.Gate.Missing) +
+		"; push a new patchset, have what errored tested again (slipway change retest), or waive the check"}
 }
 
 func onceTested(s Snapshot) Step {

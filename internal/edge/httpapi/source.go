@@ -14,7 +14,6 @@ import (
 	"slipway.dev/slipway/internal/stage/source"
 )
 
-// RepoPath names a repository. It is exported because huma does not look into embedded structs that are not.
 // RepoPath names a repository; it is embedded in inputs, which is why it is exported.
 type RepoPath struct {
 	Namespace string `path:"namespace"`

@@ -93,6 +93,7 @@ func (h *holder) replay(l line) {
 		delete(h.outcomes, l.Gone)
 	case l.Drift != nil:
 		h.drifts = append(h.drifts, *l.Drift)
+		h.drifts = h.drifts[max(len(h.drifts)-maxKept, 0):]
 		h.driftSeq = max(h.driftSeq, l.Drift.Seq)
 	case l.Acked != 0:
 		h.driftSeq = max(h.driftSeq, l.Acked)
@@ -253,12 +254,20 @@ func (h *holder) statuses() []plan.Status {
 	return all
 }
 
+// maxDrifts bounds the drifts of one report, so that what gathered while the server was away fits into a message of the bus;
+// the rest follows when these are acknowledged. maxKept bounds what is kept for it: beyond that the oldest are dropped.
+const (
+	maxDrifts = 500
+	maxKept   = 10_000
+)
+
 // report says how the product stands.
 func (h *holder) report() plan.ProductReport {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := plan.ProductReport{
-		Version: h.taken.Version, Epoch: h.taken.Epoch, Digest: h.taken.Digest, Refused: h.refused, RefusedEpoch: h.refusedN, Full: h.full, Drifts: slices.Clone(h.drifts),
+		Version: h.taken.Version, Epoch: h.taken.Epoch, Digest: h.taken.Digest, Refused: h.refused, RefusedEpoch: h.refusedN, Full: h.full,
+		Drifts: slices.Clone(h.drifts[:min(len(h.drifts), maxDrifts)]),
 	}
 	statuses := h.statuses()
 	r.StatusDigest = plan.StatusDigest(statuses)

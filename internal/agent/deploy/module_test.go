@@ -152,3 +152,39 @@ func TestWrongDigestIsRefused(t *testing.T) {
 		t.Fatalf("report %+v", r)
 	}
 }
+
+// What drifted while the server was away comes in pieces that fit into a message, in order; a flood of it does not grow for ever.
+func TestManyDriftsComeInPieces(t *testing.T) {
+	state := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(state, "ferry"), 0o700))
+	one := slice(1)
+	var journal strings.Builder
+	enc := json.NewEncoder(&journal)
+	must(t, enc.Encode(map[string]any{"slice": one}))
+	for seq := int64(1); seq <= 10_700; seq++ {
+		must(t, enc.Encode(map[string]any{"drift": plan.Drift{Seq: seq, ID: "n/process/p", Reason: "was not as deployed"}}))
+	}
+	must(t, os.WriteFile(filepath.Join(state, "ferry", "journal"), []byte(journal.String()), 0o600))
+	m, _ := open(t, deploy.Config{Root: t.TempDir(), State: state})
+	next := int64(701) // the oldest are gone
+	for rounds := 0; next <= 10_700; rounds++ {
+		if rounds > 100 {
+			t.Fatalf("after %d reports drift %d has not come", rounds, next)
+		}
+		doc, err := m.Report(t.Context())
+		must(t, err)
+		if len(doc) > 1<<20 {
+			t.Fatalf("a report has %d bytes", len(doc))
+		}
+		drifts := report(m).Products["ferry"].Drifts
+		if len(drifts) == 0 || drifts[0].Seq != next {
+			t.Fatalf("%d drifts, want the next from %d on", len(drifts), next)
+		}
+		one.AckedSeq = drifts[len(drifts)-1].Seq
+		next = one.AckedSeq + 1
+		apply(t, m, one)
+	}
+	if left := report(m).Products["ferry"].Drifts; len(left) != 0 {
+		t.Errorf("%d drifts are left", len(left))
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"slipway.dev/slipway/internal/agent/spool"
 	"slipway.dev/slipway/internal/platform/bus"
 	"slipway.dev/slipway/internal/slipway"
 )
@@ -182,6 +183,9 @@ func replaceFile(file string, data []byte, mode os.FileMode) error {
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), file)
+	}
+	if err == nil {
+		err = spool.SyncDir(filepath.Dir(file))
 	}
 	return err
 }

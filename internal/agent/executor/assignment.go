@@ -39,9 +39,6 @@ type assignment struct {
 	news    chan struct{} // signals have changed
 }
 
-// maxLog is how much of one step's log goes to the server; the rest stays unsent.
-const maxLog = 8 << 20
-
 func newAssignment(x *Executor, o lab.Order) (*assignment, error) {
 	if filepath.Base(o.ID) != o.ID || o.ID == "." || o.ID == ".." {
 		return nil, slipway.Errorf(slipway.Invalid, "refused an order whose id is not a name").At(o.ID)
@@ -49,6 +46,10 @@ func newAssignment(x *Executor, o lab.Order) (*assignment, error) {
 	dir := filepath.Join(x.dir, o.ID)
 	if err := os.MkdirAll(filepath.Join(dir, "log"), 0o700); err != nil {
 		return nil, slipway.Errorf(slipway.Unavailable, "make the assignment's folder: %w", err)
+	}
+	// Without the folder the order would be taken a second time, with records that the server counts as old.
+	if err := spool.SyncDir(x.dir); err != nil {
+		return nil, slipway.Errorf(slipway.Unavailable, "keep the assignment's folder: %w", err)
 	}
 	a, err := openAssignment(x, o.ID)
 	if err != nil {
@@ -151,7 +152,7 @@ func (a *assignment) report(records, logs *int) lab.AssignmentReport {
 	}
 	for _, s := range a.steps() {
 		have := a.logged[s.ID]
-		data := readAt(a.logFile(s.ID), have, min(int64(*logs), maxLog-have))
+		data := readAt(a.logFile(s.ID), have, min(int64(*logs), lab.MaxLog-have))
 		if len(data) > 0 {
 			*logs -= len(data)
 			r.Logs = append(r.Logs, lab.LogReport{Step: s.ID, Offset: have, Data: data})
@@ -167,7 +168,7 @@ func (a *assignment) acknowledge(ack lab.Ack) (more bool) {
 		return true
 	}
 	for _, s := range a.steps() {
-		if info, err := os.Stat(a.logFile(s.ID)); err == nil && min(info.Size(), maxLog) > a.logged[s.ID] {
+		if info, err := os.Stat(a.logFile(s.ID)); err == nil && min(info.Size(), lab.MaxLog) > a.logged[s.ID] {
 			return true
 		}
 	}

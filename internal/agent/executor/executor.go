@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"slipway.dev/slipway/internal/agent/spool"
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/lab"
@@ -252,6 +253,9 @@ func writeFile(file, text string) error {
 	}
 	if err == nil {
 		err = os.Rename(tmp, file)
+	}
+	if err == nil {
+		err = spool.SyncDir(filepath.Dir(file))
 	}
 	if err != nil {
 		return slipway.Errorf(slipway.Unavailable, "write %s: %w", file, err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
@@ -207,6 +208,74 @@ func TestReportsStayBelowWhatTheBusCarries(t *testing.T) {
 		}
 		if taken < 401 || logged < 5<<20 {
 			<-x.Changed() // there is more, so the agent is told to sync again
+		}
+	}
+}
+
+// stuck is a server that takes requests and never answers.
+type stuck struct{ asked chan struct{} }
+
+func (s stuck) Open(ctx context.Context, _ string) (io.ReadCloser, error) {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A node whose artifacts never come is free again as soon as the server says so, and is not to blame.
+func TestADownloadThatHangsCanBeStopped(t *testing.T) {
+	from := stuck{make(chan struct{}, 1)}
+	x, err := New(Config{Root: t.TempDir(), Blobs: from, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- x.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	o := order("1.1-n", 1)
+	o.Work.Artifacts = map[string]string{"app": "sha256:" + strings.Repeat("a", 64)}
+	o.Work.Timeout = time.Hour
+	if err := give(t, x, lab.Reply{Order: o}); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(10 * time.Second)
+	select {
+	case <-from.asked:
+	case <-deadline:
+		t.Fatal("the artifact is not asked for")
+	}
+	if err := give(t, x, lab.Reply{Order: &lab.Order{ID: o.ID, Epoch: 1, Phase: lab.PhaseClean, Reason: "cancelled by eve"}}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		records := reported(t, x).Assignments[0].Records
+		if last := records[len(records)-1]; last.Kind == lab.RecordClean {
+			finished := records[len(records)-2]
+			if finished.Kind != lab.RecordFinished || finished.Result.Outcome != slipway.Cancelled || !strings.Contains(finished.Result.Reason, "cancelled by eve") {
+				t.Errorf("finished as %+v", finished.Result)
+			}
+			return
+		}
+		select {
+		case <-x.Changed():
+		case <-deadline:
+			t.Fatalf("the node does not come free: %+v", records)
+		}
+	}
+}
+
+// What an experiment's file sets cannot change who the members are.
+func TestMembersAddressesCannotBeSet(t *testing.T) {
+	a := &assignment{x: &Executor{}, order: *order("1.1-n", 1)}
+	a.order.Work.Members = []lab.Member{{Node: "m", Role: "x-y", Address: "10.0.0.1"}, {Node: "n", Role: "x-y"}}
+	a.order.Work.Env = map[string]string{"NODE_X_Y": "evil", "NODES_X_Y": "evil", "NODE": "evil", "ODD": "kept"}
+	env := a.env()
+	for _, want := range []string{"NODE_X_Y=10.0.0.1", "NODES_X_Y=10.0.0.1 n", "NODE=n", "ODD=kept"} {
+		if !slices.Contains(env, want) {
+			t.Errorf("no %s in %q", want, env)
 		}
 	}
 }

@@ -30,7 +30,11 @@ func (a *assignment) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			a.finish(slipway.Infra, err.Error())
+			outcome := slipway.Infra
+			if _, yes := a.aborted(); yes {
+				outcome = slipway.Cancelled // no fault of this node
+			}
+			a.finish(outcome, err.Error())
 			break
 		}
 		if ctx.Err() != nil {
@@ -74,7 +78,7 @@ func (a *assignment) prepare(ctx context.Context) error {
 	}
 	wait := 200 * time.Millisecond
 	for {
-		err := a.layOut(ctx)
+		err := a.layOutUnlessStopped(ctx)
 		if err == nil {
 			a.record(lab.Record{Kind: lab.RecordReady})
 			return nil
@@ -96,6 +100,26 @@ func (a *assignment) prepare(ctx context.Context) error {
 		case <-t.C:
 		}
 		wait = min(2*wait, 10*time.Second)
+	}
+}
+
+// layOutUnlessStopped is layOut, but gives up a download as soon as the server wants the node back.
+func (a *assignment) layOutUnlessStopped(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- a.layOut(ctx) }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-a.news:
+			if reason, yes := a.aborted(); yes {
+				cancel()
+				<-done
+				return slipway.Errorf(slipway.Conflict, "stopped while it fetched artifacts: %s", reason)
+			}
+		}
 	}
 }
 

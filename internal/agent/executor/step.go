@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -137,17 +138,13 @@ func (a *assignment) env() []string {
 	for key, value := range a.x.cfg.Facts {
 		env["FACT_"+variable(key)] = value
 	}
+	addresses := map[string][]string{}
 	for _, m := range w.Members {
-		address := m.Address
-		if address == "" {
-			address = m.Node
-		}
 		key := variable(m.Role)
-		if env["NODES_"+key] == "" || env["NODE_"+key] == "" {
-			env["NODE_"+key], env["NODES_"+key] = address, address
-			continue
-		}
-		env["NODES_"+key] += " " + address
+		addresses[key] = append(addresses[key], cmp.Or(m.Address, m.Node))
+	}
+	for key, all := range addresses {
+		env["NODE_"+key], env["NODES_"+key] = all[0], strings.Join(all, " ")
 	}
 	env["ARTIFACTS"], env["WORK"] = filepath.Join(a.dir, "artifacts"), filepath.Join(a.dir, "work")
 	env["HOME"], env["TMPDIR"] = env["WORK"], filepath.Join(a.dir, "tmp")

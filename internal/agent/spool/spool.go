@@ -26,7 +26,7 @@ func Open(path string) (*Log, [][]byte, error) {
 	}
 	lines, err := recoverLines(f)
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		f.Close()
@@ -85,7 +85,8 @@ func failed(what, path string, err error) error {
 	return slipway.Errorf(slipway.Unavailable, "%s the spool: %w", what, err).At(path).Try("is the disk full?")
 }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in a folder durable: a new file, or one that was renamed, is there after a power cut.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -308,11 +308,11 @@ func take(e Experiment, node string, records []Record, now time.Time) Experiment
 		case RecordRunning:
 			m.State = MemberRunning
 		case RecordArrived:
-			if r.Step != nil {
+			if r.Step != nil && known(e, r.Step.Step) && !slices.Contains(m.Arrived, r.Step.Step) {
 				m.Arrived = append(m.Arrived, r.Step.Step)
 			}
 		case RecordStep:
-			if r.Step != nil {
+			if r.Step != nil && known(e, r.Step.Step) {
 				*m.step(r.Step.Step) = *r.Step
 			}
 		case RecordFinished:

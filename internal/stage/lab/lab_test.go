@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -237,6 +238,34 @@ func TestRepeatedAndReorderedReportsChangeNothing(t *testing.T) {
 		data, more, err := b.lab.Log(t.Context(), "1", "edge-1", "try", 3)
 		if err != nil || !more || string(data) != "lo world" {
 			t.Fatalf("%q %v %v", data, more, err)
+		}
+	})
+}
+
+// An agent that says too much, by error or on purpose, does not fill the database.
+func TestWhatAnAgentSaysIsBounded(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		b.join("edge-1")
+		e := b.run("e", oneEdge)
+		m := e.Members[0]
+		report := lab.AssignmentReport{ID: m.Assignment, Epoch: m.Epoch, Records: []lab.Record{
+			{Seq: 1, Kind: lab.RecordReady},
+			{Seq: 2, Kind: lab.RecordStep, Step: &lab.StepResult{Step: "nobody's", State: "finished", Outcome: slipway.Pass}},
+			{Seq: 3, Kind: lab.RecordArrived, Step: &lab.StepResult{Step: "nobody's"}},
+			{Seq: 4, Kind: lab.RecordArrived, Step: &lab.StepResult{Step: "try"}},
+			{Seq: 5, Kind: lab.RecordArrived, Step: &lab.StepResult{Step: "try"}},
+		}, Logs: []lab.LogReport{{Step: "try", Data: bytes.Repeat([]byte("x"), lab.MaxLog-10)}}}
+		b.sync("edge-1", report)
+		report.Logs[0].Offset = lab.MaxLog - 20
+		for range 2 {
+			if r := b.sync("edge-1", report); r.Acks[m.Assignment].Taken != 5 || r.Acks[m.Assignment].Logs["try"] != lab.MaxLog {
+				t.Fatalf("%+v", r.Acks)
+			}
+			report.Logs[0].Offset = lab.MaxLog
+		}
+		got := b.get("e").Members[0]
+		if len(got.Steps) != 0 || len(got.Arrived) != 1 {
+			t.Errorf("steps %+v, arrived %v", got.Steps, got.Arrived)
 		}
 	})
 }

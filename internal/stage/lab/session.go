@@ -166,10 +166,11 @@ func (s *Service) receive(ctx context.Context, tx Tx, node string, a AssignmentR
 	for _, log := range a.Logs {
 		m := &e.Members[i]
 		have := m.Logged[log.Step]
-		if !known(e, log.Step) || log.Offset > have || log.Offset+int64(len(log.Data)) <= have {
-			continue // a gap, or nothing new: the answer tells where to go on
+		if !known(e, log.Step) || log.Offset < 0 || log.Offset > have || log.Offset+int64(len(log.Data)) <= have || have >= MaxLog {
+			continue // a gap, nothing new, or too much: the answer tells where to go on
 		}
 		piece := log.Data[have-log.Offset:]
+		piece = piece[:min(int64(len(piece)), MaxLog-have)]
 		chunk := LogChunk{Experiment: e.Request.ID, Assignment: a.ID, Step: log.Step, Offset: have, Data: bytes.Clone(piece)}
 		if err := tx.ExperimentLogs().Put(ctx, chunk); err != nil {
 			return nil, err

@@ -40,6 +40,9 @@ const (
 	RecordClean    = "clean"    // the cleanup has ended: the last record
 )
 
+// MaxLog is how many bytes of one step's log on one node are kept; an agent sends no more and the server takes no more.
+const MaxLog = 8 << 20
+
 // LogReport is the next piece of a step's log.
 type LogReport struct {
 	Step   string `json:"step"`

@@ -188,7 +188,32 @@ func (s *services) aboutChange(ctx context.Context, id string) (overview.Item, e
 		item.Facts = append(item.Facts, facts("landed as", p.Component+" "+p.Version+": "+p.Reason)...)
 	}
 	item.Because = []string{commitRef(c.Repo, c.Landed.Commit)}
+	for _, t := range c.Tests {
+		if err := s.entryOf(ctx, slipway.Ref("change", c.ID()), t.Product, &item); err != nil {
+			return overview.Item{}, err
+		}
+	}
 	return item, nil
+}
+
+// recentEntries is how far back an entry of a change is looked for.
+const recentEntries = 200
+
+// entryOf adds how the newest queue entry of a landed change stands.
+func (s *services) entryOf(ctx context.Context, change, product string, item *overview.Item) error {
+	entries, err := s.integration.Entries(ctx, slipway.Query{Product: product, Newest: true, Limit: recentEntries})
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if slices.Contains(e.Changes, change) {
+			ref := slipway.Ref("entry", strconv.FormatInt(e.Number, 10))
+			item.Facts = append(item.Facts, facts("in "+product, fmt.Sprintf("%s, %s: %s", ref, e.Phase, e.Reason))...)
+			item.Links = append(item.Links, ref)
+			return nil
+		}
+	}
+	return nil
 }
 
 func (s *services) aboutBuild(ctx context.Context, id string) (overview.Item, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -200,6 +201,10 @@ func (s *Service) describe(ctx context.Context, u Update, pins []slipway.Pin) (E
 // enqueue adds the entries and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
 // was; when another run has collected meanwhile, nothing is written.
 func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, change func(*Queue)) error {
+	next := looked
+	if change(&next); len(entries) == 0 && reflect.DeepEqual(next, looked) {
+		return nil
+	}
 	return s.store.Update(ctx, func(tx Tx) error {
 		q, err := queueOf(ctx, tx, looked.Product)
 		if err != nil {

@@ -12,6 +12,7 @@
 // tested is read at exactly that commit. It is named by its digest, and verdicts belong to it. When main moves
 // meanwhile, the entry gets another candidate; what was built and tested under an equal key is not done again.
 //
-// A crash anywhere is harmless: the entry's row says what has been decided, waves, experiments and releases are asked for by names that
-// follow from the candidate, and asking again returns what is there.
+// A crash anywhere is harmless: the entry's row says what has been decided. Waves are asked for by the entry and its attempt,
+// releases by the entry, experiments by the digest of what they depend on; asking again returns what is there. What is to be
+// cancelled is written down in the queue's row with the decision that makes it unwanted, and struck out when it is done.
 package integration

@@ -355,9 +355,11 @@ func (s *Service) fresh(ctx context.Context, id string) (string, error) {
 
 // land moves the manifest. When main has moved meanwhile, the entry goes back to be tested on that.
 func (s *Service) land(ctx context.Context, e Entry, reason string) error {
-	open, err := s.open(ctx, e, func(tx Tx, e *Entry) error { e.enter(plan.Landing, reason, tx.Now()); return nil })
-	if err != nil || !open {
-		return err
+	if e.Phase != plan.Landing { // from then on nobody can take it out
+		open, err := s.open(ctx, e, func(tx Tx, e *Entry) error { e.enter(plan.Landing, reason, tx.Now()); return nil })
+		if err != nil || !open {
+			return err
+		}
 	}
 	c, err := s.Candidate(ctx, e.Candidate)
 	if err != nil {

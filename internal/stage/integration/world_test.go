@@ -49,6 +49,7 @@ type world struct {
 // power runs out after the nth write, counted over all parts; from then on nothing works until it is back.
 type power struct {
 	n, until int
+	longer   int // when set, it runs out again and again, each time after one write more than the last time
 	out      bool
 }
 
@@ -168,6 +169,10 @@ func (w *world) copy(t testing.TB) *world {
 // start makes the services anew, as a process that begins; jobs that the one before held are due again.
 func (w *world) start() {
 	w.power.out = false
+	if w.power.longer > 0 {
+		w.power.longer++
+		w.power.until = w.power.n + w.power.longer
+	}
 	if err := w.db.Release(w.t.Context(), "drain"); err != nil {
 		w.t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ func TestNext(t *testing.T) {
 		"libwire": {State: "failed", Outcome: slipway.Fail, Reason: "exit 2"}, "relay": {State: "skipped", Reason: "needs libwire"}})
 	lost := wave(slipway.WaveFailed, map[string]slipway.ComponentBuild{"libwire": {State: "failed", Outcome: slipway.Infra, Reason: "disk full"}})
 	late := wave(slipway.WaveFailed, map[string]slipway.ComponentBuild{"libwire": {State: "failed", Outcome: slipway.Timeout, Reason: "10m"}})
+	refused := wave(slipway.WaveFailed, map[string]slipway.ComponentBuild{"libwire": {State: "skipped", Reason: "could not be planned"}})
+	refused.Reason = "slipway.yaml:3: cycle"
 	done := slipway.ExperimentStatus{State: "done", Outcome: slipway.Pass}
 	running := slipway.ExperimentStatus{State: "running", Number: 4, Reason: "on edge-1"}
 	for _, tc := range []struct {
@@ -51,6 +53,8 @@ func TestNext(t *testing.T) {
 		{"infrastructure failed too often", plan.Entry{Phase: plan.Building, Base: "b", Attempt: 3, Wave: lost}, "", plan.Reject, "says nothing about the change"},
 		{"a time-out does not blame", plan.Entry{Phase: plan.Building, Base: "b", Attempt: 1, Wave: late}, "", plan.Start, "attempt 1"},
 		{"unit tests refute before nodes are taken", plan.Entry{Phase: plan.Building, Base: "b", Attempt: 1, Wave: built, Planned: 1, Decision: decision(slipway.CheckFailed, slipway.CheckMissing)}, "", plan.Reject, "failed"},
+		{"a lost unit test is tried again before nodes are taken", plan.Entry{Phase: plan.Building, Base: "b", Attempt: 1, Wave: built, Planned: 1, Decision: decision(slipway.CheckErrored, slipway.CheckMissing)}, "", plan.Start, "attempt 1"},
+		{"builds that could not be planned", plan.Entry{Phase: plan.Building, Base: "b", Attempt: 1, Wave: refused}, "", plan.Reject, "slipway.yaml:3: cycle"},
 		{"built", plan.Entry{Phase: plan.Building, Base: "b", Wave: built, Planned: 1, Decision: decision(slipway.CheckPassed, slipway.CheckMissing)}, "", plan.Test, "built"},
 		{"experiment runs", plan.Entry{Phase: plan.Testing, Base: "b", Wave: built, Planned: 1, Experiments: []slipway.ExperimentStatus{running}, Decision: decision(slipway.CheckMissing)}, "", plan.Wait, "experiment/4 is running: on edge-1"},
 		{"one experiment failed, another runs", plan.Entry{Phase: plan.Testing, Base: "b", Wave: built, Planned: 2, Experiments: []slipway.ExperimentStatus{done, running}, Decision: decision(slipway.CheckFailed, slipway.CheckMissing)}, "", plan.Wait, "experiment/4 is running"},

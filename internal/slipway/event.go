@@ -57,6 +57,7 @@ const (
 	BuildStarted  EventType = "build.action.started"  // (build/ID)
 	BuildFinished EventType = "build.action.finished" // (build/ID)
 	BuildReused   EventType = "build.action.reused"   // (build/ID) a wave used what was there
+	BuildForgot   EventType = "build.action.forgot"   // (build/ID) its failure is not reused any more
 
 	EntryQueued   EventType = "integration.entry.queued"   // (entry/N)
 	EntryTesting  EventType = "integration.entry.testing"  // (entry/N)

@@ -45,7 +45,9 @@ func (a *API) builds() {
 		a.buildLog)
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/builds/{id}/forget", Role: auth.Developer, Summary: "Let a failed build be tried again",
 		About: "The same inputs fail again, so a failure is reused. After this, the next wave that needs it builds it anew."},
-		func(ctx context.Context, in *BuildID) (*None, error) { return nil, a.Build.Forget(ctx, in.ID) })
+		func(ctx context.Context, in *BuildID) (*None, error) {
+			return nil, a.Build.Forget(ctx, in.ID, auth.Actor(ctx))
+		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/waves", Role: auth.Viewer, Summary: "List waves, newest first"},
 		func(ctx context.Context, in *struct {
 			Page

@@ -456,13 +456,17 @@ func TestFailures(t *testing.T) {
 	if n := w.events(slipway.BuildStarted) - before; n != 2 {
 		t.Errorf("%d ran", n)
 	}
-	if err := w.s.Forget(t.Context(), again.Components["broken"].Build); err != nil {
+	if err := w.s.Forget(t.Context(), again.Components["broken"].Build, "ann"); err != nil {
 		t.Fatal(err)
+	}
+	events, err := w.db.Events(t.Context(), store.EventQuery{Type: string(slipway.BuildForgot)})
+	if err != nil || len(events) != 1 || events[0].Actor != "ann" || events[0].Reason == "" {
+		t.Errorf("the ledger tells %+v, %v", events, err)
 	}
 	if c := w.wave("w3", "broken").Components["broken"]; c.Reused || c.Build == again.Components["broken"].Build {
 		t.Errorf("%+v", c)
 	}
-	if err := w.s.Forget(t.Context(), st.Components["ok"].Build); !slipway.Is(err, slipway.Conflict) {
+	if err := w.s.Forget(t.Context(), st.Components["ok"].Build, "ann"); !slipway.Is(err, slipway.Conflict) {
 		t.Error(err)
 	}
 }

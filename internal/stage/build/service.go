@@ -246,7 +246,7 @@ func (s *Service) CancelWave(ctx context.Context, id, reason string) error {
 }
 
 // Forget lets the next wave try a failed build again, whose failure would be reused otherwise.
-func (s *Service) Forget(ctx context.Context, id string) error {
+func (s *Service) Forget(ctx context.Context, id, actor string) error {
 	return s.store.Update(ctx, func(tx Tx) error {
 		b, err := tx.Builds().Get(ctx, id)
 		if err != nil {
@@ -255,8 +255,16 @@ func (s *Service) Forget(ctx context.Context, id string) error {
 		if b.State != Done || b.Outcome == slipway.Pass {
 			return slipway.Errorf(slipway.Conflict, "build %s has not failed", id)
 		}
+		if b.Forgot {
+			return nil
+		}
 		b.Forgot = true
-		return tx.Builds().Put(ctx, b)
+		if err := tx.Builds().Put(ctx, b); err != nil {
+			return err
+		}
+		e := b.event(slipway.BuildForgot, "forgot", "may be tried again, says "+actor)
+		e.Actor = actor
+		return tx.Emit(ctx, e)
 	})
 }
 

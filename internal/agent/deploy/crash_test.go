@@ -143,7 +143,10 @@ func TestKillsLoseNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	kills := 0
 	defer func() { killMarked(t, state) }()
-	for version := int64(1); version <= 6; version++ {
+	for version := int64(1); version <= 6 || kills < 30; version++ { // a quick machine comes to its end before it is killed
+		if version > 100 {
+			t.Fatalf("only %d kills in %d versions", kills, version)
+		}
 		tree := t.TempDir()
 		for i := range 20 {
 			must(t, os.WriteFile(filepath.Join(tree, fmt.Sprintf("f%d", i)), bytes.Repeat([]byte{byte(version)}, 10_000*i), 0o644))
@@ -191,9 +194,6 @@ func TestKillsLoseNothing(t *testing.T) {
 		check(t, root, state, addr, version, all)
 	}
 	t.Logf("%d kills", kills)
-	if kills < 30 {
-		t.Errorf("only %d kills: the test has become too fast to say anything", kills)
-	}
 }
 
 // check compares the node with what a version asks for.

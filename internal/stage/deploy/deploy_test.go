@@ -158,10 +158,24 @@ for n in nodes("edge"):
     n.file("/etc/free", content="3")
     n.service("sshd")
 `, nil), "finished", "")
-		v := w.reaches("ferry-1", deploy.Failed)
-		if !strings.Contains(v.Reason, "edge-1/exec[prepare] is failed") {
-			t.Errorf("reason %q", v.Reason)
-		}
+		v := w.reaches("ferry-1", deploy.Failed) // as soon as one resource has
+		w.eventually("everything has been tried", func() string {
+			for _, id := range []string{"exec[prepare]", "file[/etc/one]", "file[/etc/two]", "file[/etc/free]", "service[sshd.service]"} {
+				if s := w.status("edge-1", id); s.State == "" || s.State == plan.Waiting || s.State == plan.Deploying {
+					return id + " is " + string(s.State)
+				}
+			}
+			return ""
+		})
+		w.eventually("the version names the failure", func() string {
+			var err error
+			v, err = w.svc.Version(t.Context(), v.ID)
+			must(t, err)
+			if !strings.Contains(v.Reason, "edge-1/exec[prepare] is failed") {
+				return v.Reason
+			}
+			return ""
+		})
 		if s := w.status("edge-1", "exec[prepare]"); s.State != plan.Failed || !strings.Contains(s.Reason, "no licence") {
 			t.Errorf("exec %s %q", s.State, s.Reason)
 		}

@@ -50,6 +50,9 @@ func newGate(t *testing.T) *gate {
 		"echo": func(_ context.Context, node string, r json.RawMessage) (json.RawMessage, error) {
 			return json.Marshal(node + " said " + string(r))
 		},
+		"flood": func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+			return json.Marshal(strings.Repeat("x", 5<<20))
+		},
 		"broken": func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
 			return nil, slipway.Errorf(slipway.Conflict, "not now").Try("later")
 		},
@@ -146,6 +149,16 @@ func TestSync(t *testing.T) {
 	}
 	if n, err := g.lab.Node(t.Context(), "front"); err != nil || n.State != lab.NodeOnline || n.Facts["os"] != "linux" {
 		t.Errorf("%+v %v", n, err)
+	}
+}
+
+// A module whose orders fit into no message says so instead of leaving the node without an answer.
+func TestOrdersThatAreTooLarge(t *testing.T) {
+	g := newGate(t)
+	key := g.node("front")
+	r, ok := g.ask("front", key, bus.SyncSubject("front"), bus.InboxPrefix("front")+".1", `{"modules":{"echo":"hi","flood":{}}}`)
+	if f := r.Faults["flood"]; !ok || f.Kind != slipway.TooLarge || f.Remedy == "" || string(r.Modules["echo"]) != `"front said \"hi\""` {
+		t.Fatalf("%v %+v", ok, r)
 	}
 }
 

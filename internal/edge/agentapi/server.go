@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +79,7 @@ func (s *Server) Serve(ctx context.Context, conn *nats.Conn) error {
 				case <-ctx.Done():
 					return
 				case m := <-msgs:
-					s.answer(context.WithoutCancel(ctx), m)
+					s.answer(context.WithoutCancel(ctx), m, int(conn.MaxPayload()))
 				}
 			}
 		})
@@ -91,8 +93,9 @@ func (s *Server) Serve(ctx context.Context, conn *nats.Conn) error {
 	return nil
 }
 
-// answer handles one request. It says nothing to somebody who is not who the subject says.
-func (s *Server) answer(ctx context.Context, m *nats.Msg) {
+// answer handles one request; a message of the bus holds at most limit bytes. It says nothing to somebody who is not who the
+// subject says.
+func (s *Server) answer(ctx context.Context, m *nats.Msg, limit int) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.SyncTimeout)
 	defer cancel()
 	node, ok := bus.NodeOf(m.Subject)
@@ -114,7 +117,7 @@ func (s *Server) answer(ctx context.Context, m *nats.Msg) {
 		s.cfg.Log.Warn("sync refused: the key is not the node's", "node", node, "key", key)
 		reply.Fault = fault(slipway.Errorf(slipway.Forbidden, "this key is not that of node %s", node).Try("was the node removed? Join again with a new token"))
 	default:
-		s.sync(ctx, node, m.Data, &reply)
+		s.sync(ctx, node, m.Data, limit-envelope, &reply)
 	}
 	body, err := json.Marshal(reply)
 	if err != nil {
@@ -126,7 +129,11 @@ func (s *Server) answer(ctx context.Context, m *nats.Msg) {
 	}
 }
 
-func (s *Server) sync(ctx context.Context, node string, data []byte, reply *bus.SyncReply) {
+// envelope is room in an answer for all but the modules' parts.
+const envelope = 64 << 10
+
+// sync lets each module answer. One whose answer no longer fits into a message says so, and the others are heard.
+func (s *Server) sync(ctx context.Context, node string, data []byte, room int, reply *bus.SyncReply) {
 	var req bus.SyncRequest
 	if err := json.Unmarshal(data, &req); err != nil {
 		reply.Fault = fault(slipway.Errorf(slipway.Invalid, "the sync request cannot be read: %w", err))
@@ -137,18 +144,24 @@ func (s *Server) sync(ctx context.Context, node string, data []byte, reply *bus.
 		return
 	}
 	reply.Modules, reply.Faults = map[string]json.RawMessage{}, map[string]bus.Fault{}
-	for name, report := range req.Modules {
+	for _, name := range slices.Sorted(maps.Keys(req.Modules)) {
+		report := req.Modules[name]
 		handle, ok := s.modules[name]
 		if !ok {
 			reply.Faults[name] = bus.FaultOf(slipway.Errorf(slipway.NotFound, "this server has no module %q", name))
 			continue
 		}
 		answer, err := handle(ctx, node, report)
+		if err == nil && len(answer) > room {
+			err = slipway.Errorf(slipway.TooLarge, "the orders of module %s have %d bytes, more than the %d that are left in a message of the bus", name, len(answer), room).
+				Try("deploy fewer or smaller files to the node; large ones belong into an artifact")
+		}
 		if err != nil {
 			s.cfg.Log.Warn("sync of a module failed", "node", node, "module", name, "error", err)
 			reply.Faults[name] = bus.FaultOf(err)
 			continue
 		}
+		room -= len(answer)
 		reply.Modules[name] = answer
 	}
 }

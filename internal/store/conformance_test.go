@@ -386,7 +386,7 @@ func TestTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = db.View(ctx, func(tx *store.Tx) error { _, err := tx.Results().Get(ctx, "zz"); return err })
-		if !slipway.Is(err, slipway.NotFound) || err.Error() != `no result "zz"` {
+		if !slipway.Is(err, slipway.NotFound) || err.Error() != `there is no result "zz"` {
 			t.Errorf("a missing record: %v", err)
 		}
 		if err := db.View(ctx, func(tx *store.Tx) error { return tx.Results().Delete(ctx, "a1") }); err == nil {

@@ -259,3 +259,18 @@ func TestWrongCommandLines(t *testing.T) {
 		}
 	}
 }
+
+// A remembered token goes to its own server, however its address is written, and to no other.
+func TestRememberedTokenIsForItsServer(t *testing.T) {
+	s := newShell(t)
+	path := filepath.Join(s.env["HOME"], ".config", "slipway", "config.json")
+	if err := writeContext(path, contextFile{Server: "http://a:1/", Token: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	for server, want := range map[string]string{"": "secret", "http://a:1": "secret", "http://a:1/": "secret", "http://a:12": "", "https://a:1": ""} {
+		a := &app{env: func(k string) string { return s.env[k] }, server: server}
+		if c, err := a.resolve(); err != nil || c.Token != want || strings.HasSuffix(c.Server, "/") {
+			t.Errorf("--server %q: %+v %v, want the token %q", server, c, err, want)
+		}
+	}
+}

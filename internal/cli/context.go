@@ -25,8 +25,9 @@ const contextName = "context.json"
 
 // resolve finds the server and the token.
 func (a *app) resolve() (contextFile, error) {
-	found := contextFile{Server: a.server, Token: a.token}
+	found := contextFile{Server: strings.TrimRight(a.server, "/"), Token: a.token}
 	fill := func(c contextFile) {
+		c.Server = strings.TrimRight(c.Server, "/")
 		if found.Token == "" && (found.Server == "" || found.Server == c.Server) {
 			found.Token = c.Token // a remembered token is for its own server only
 		}
@@ -35,7 +36,7 @@ func (a *app) resolve() (contextFile, error) {
 		}
 	}
 	if found.Server == "" {
-		found.Server = a.env("SLIPWAY_SERVER")
+		found.Server = strings.TrimRight(a.env("SLIPWAY_SERVER"), "/")
 	}
 	if found.Token == "" {
 		found.Token = a.env("SLIPWAY_TOKEN")
@@ -59,7 +60,6 @@ func (a *app) resolve() (contextFile, error) {
 	if found.Server == "" {
 		found.Server = DefaultServer
 	}
-	found.Server = strings.TrimRight(found.Server, "/")
 	return found, nil
 }
 

@@ -47,6 +47,9 @@ func (s *Service) compose(ctx context.Context, e Entry, base string) (Candidate,
 	if err := s.checkNeeds(ctx, pins, recipes); err != nil {
 		return Candidate{}, err
 	}
+	if err := checkGates(product, data, recipes); err != nil {
+		return Candidate{}, err
+	}
 	c := Candidate{Product: e.Product, Repo: repo, Base: base, Gate: product.Gates.Candidate, Moved: e.Pins}
 	for _, name := range sorted(pins) {
 		c.Pins = append(c.Pins, pins[name])
@@ -86,11 +89,11 @@ func (s *Service) pins(ctx context.Context, e Entry, product spec.Product, text 
 		ref, ok := product.Components[pin.Component]
 		if !ok {
 			return nil, slipway.Errorf(slipway.Invalid, "the entry moves %s, which is not a component of the product", pin.Component).
-				At(lineOf(spec.ProductFile, text, "components", "")).Try("add it to the components, or leave it out of the entry")
+				At(spec.Place(text, spec.ProductFile, "components")).Try("add it to the components, or leave it out of the entry")
 		}
 		if ref.Repo != pin.Repo || ref.Path != pin.Path {
 			return nil, slipway.Errorf(slipway.Invalid, "the entry moves %s in %s, but the product takes it from %s", pin.Component, recipeFile(pin), recipeFile(slipway.Pin{Repo: ref.Repo, Path: ref.Path})).
-				At(lineOf(spec.ProductFile, text, "components", pin.Component))
+				At(spec.Place(text, spec.ProductFile, "components", pin.Component))
 		}
 		pins[pin.Component] = pin
 	}
@@ -105,7 +108,7 @@ func (s *Service) pins(ctx context.Context, e Entry, product spec.Product, text 
 		}
 		if slipway.Is(err, slipway.NotFound) {
 			return nil, slipway.Errorf(slipway.Invalid, "component %s has no commit at %s branch %s: %w", name, ref.Repo, branch(ref), err).
-				At(lineOf(spec.ProductFile, text, "components", name)).Try("push it, or take it out of the product file")
+				At(spec.Place(text, spec.ProductFile, "components", name)).Try("push it, or take it out of the product file")
 		}
 		if err != nil {
 			return nil, err

@@ -17,6 +17,7 @@ type Entry struct {
 	Changes     []string      `json:"changes,omitempty"` // the changes that it brings: "change/12"
 	Pins        []slipway.Pin `json:"pins"`              // empty: only the product file moved
 	File        string        `json:"file,omitempty"`    // the commit of the integration repository whose product file it brings
+	Exact       bool          `json:"exact,omitempty"`   // asked for by hand: moves to these commits even if the manifest has newer ones
 	Priority    int           `json:"priority,omitempty"`
 	Phase       plan.Phase    `json:"phase"`
 	Reason      string        `json:"reason"`              // why it is in its phase, and what it waits for

@@ -428,6 +428,27 @@ func TestASupersededEntryIsDequeued(t *testing.T) {
 	}
 }
 
+func TestByHandTheQueueGoesBack(t *testing.T) {
+	w := released(t)
+	old := w.manifest()["lib"].Commit
+	w.lib("lib 2")
+	w.settle()
+	w.want(2, plan.Landed)
+	back, err := w.s.Add(t.Context(), product, "", "ada", []integration.Move{{Component: "lib", To: old}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.want(back.Number, plan.Landed)
+	w.locked("lib", old)
+	same, err := w.s.Add(t.Context(), product, "", "ada", []integration.Move{{Component: "lib", To: old}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.want(same.Number, plan.Dequeued, "the manifest has all of it already")
+}
+
 func TestAProductFile(t *testing.T) {
 	w := released(t)
 	file := w.product(map[string]string{spec.ProductFile: productFile + "params: {speed: fast}\n"})
@@ -508,11 +529,12 @@ func TestWhatIsBrokenAtTheBase(t *testing.T) {
 	}{
 		{"product file", map[string]string{spec.ProductFile: productFile + "colour: red\n"}, nil, "product.yaml:8:1: ", "colour"},
 		{"unknown component", map[string]string{spec.ProductFile: "product: ferry\ncomponents:\n  app: {}\nconfigurations:\n  shore: {}\n"}, nil,
-			"product.yaml:2: ", "the entry moves lib, which is not a component of the product"},
+			"product.yaml:2:1: ", "the entry moves lib, which is not a component of the product"},
 		{"unpushed component", map[string]string{spec.ProductFile: strings.Replace(productFile, "  lib: {}\n", "  lib: {}\n  hull: {}\n", 1)}, nil,
-			"product.yaml:4: ", "component hull has no commit at components/hull branch main"},
+			"product.yaml:4:3: ", "component hull has no commit at components/hull branch main"},
 		{"cyclic needs", nil, component("lib", "lib 2", "app"), "components/", "components need each other in a circle: app needs lib needs app"},
-		{"unknown need", nil, component("lib", "lib 2", "hull"), "components/lib/slipway.yaml:3: ", "component lib needs hull, which the product does not have"},
+		{"unknown need", nil, component("lib", "lib 2", "hull"), "components/lib/slipway.yaml:3:", "component lib needs hull, which the product does not have"},
+		{"gate", map[string]string{spec.ProductFile: productFile + "gates:\n  candidate: [build, unti]\n"}, nil, "product.yaml:9:22: ", `asks for "unti", a check that no component has (there are build, experiment, unit)`},
 		{"component file", nil, map[string]string{spec.ComponentFile: "component: lib\nbuild: make\nbiuld: x\n", "src": "x"}, "components/lib/slipway.yaml:3:1: ", "biuld"},
 		{"missing experiment", map[string]string{spec.ProductFile: strings.Replace(productFile, "load.yaml", "lost.yaml", 1)}, nil, "product.yaml", "experiments/lost.yaml"},
 		{"experiment", map[string]string{"experiments/load.yaml": "experiment: load\n"}, nil, "experiments/load.yaml:", "roles"},

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -51,37 +50,32 @@ func (s *Service) checkNeeds(ctx context.Context, pins map[string]slipway.Pin, r
 	return nil
 }
 
-// whereNeeds is the line of a component's file that names a need; only the file when it cannot be read.
+// whereNeeds is the place in a component's file that names a need; only the file when it cannot be read.
 func (s *Service) whereNeeds(ctx context.Context, pin slipway.Pin, need string) string {
 	text, err := s.source.File(ctx, pin.Repo, pin.Commit, path.Join(pin.Path, spec.ComponentFile))
 	if err != nil {
 		return recipeFile(pin)
 	}
-	return lineOf(recipeFile(pin), text, "needs", need)
+	return spec.Place(text, recipeFile(pin), "needs", need)
 }
 
 func recipeFile(pin slipway.Pin) string { return path.Join(pin.Repo, pin.Path, spec.ComponentFile) }
 
-// lineOf writes FILE:LINE for the first line of a section of a YAML file that has name as a word; for no name, the line at which
-// the section begins.
-func lineOf(file string, text []byte, section, name string) string {
-	begin, inside := 0, false
-	for i, line := range strings.Split(string(text), "\n") {
-		line, _, _ = strings.Cut(line, "#")
-		switch {
-		case strings.HasPrefix(line, section+":"):
-			begin, inside = i+1, true
-			line = strings.TrimPrefix(line, section+":")
-		case inside && line != "" && !strings.ContainsAny(line[:1], " -]}\t\r"):
-			inside = false
-		}
-		words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r[]{},:'\"", r) })
-		if inside && name != "" && slices.Contains(words, name) {
-			return fmt.Sprintf("%s:%d", file, i+1)
+// checkGates refuses a gate that asks for a check which nothing runs: a slip of the pen would let everything pass.
+func checkGates(product spec.Product, data []byte, recipes map[string]spec.Component) error {
+	known := map[string]bool{"build": true, "experiment": true}
+	for _, r := range recipes {
+		for check := range r.Tests {
+			known[check] = true
 		}
 	}
-	if begin == 0 {
-		return file
+	for key, gate := range map[string][]string{"change": product.Gates.Change, "candidate": product.Gates.Candidate} {
+		for _, check := range gate {
+			if !known[check] {
+				return slipway.Errorf(slipway.Invalid, "the gate for a %s asks for %q, a check that no component has", key, check).
+					At(spec.Place(data, spec.ProductFile, "gates", key, check)).Try("there are " + strings.Join(sorted(known), ", "))
+			}
+		}
 	}
-	return fmt.Sprintf("%s:%d", file, begin)
+	return nil
 }

@@ -162,6 +162,9 @@ func (s *Service) moot(ctx context.Context, e Entry, current map[string]slipway.
 		if now.Commit == pin.Commit {
 			continue
 		}
+		if e.Exact {
+			return "", nil
+		}
 		behind, err := s.source.IsAncestor(ctx, pin.Repo, pin.Commit, now.Commit)
 		if slipway.Is(err, slipway.NotFound) {
 			return "", nil

@@ -132,7 +132,7 @@ func (s *Service) Add(ctx context.Context, product, title, author string, moves 
 	if len(moves) == 0 {
 		return Entry{}, slipway.Errorf(slipway.Invalid, "nothing to move").Try("name at least one component, as COMPONENT@COMMIT")
 	}
-	e := Entry{Title: title, Author: author}
+	e := Entry{Title: title, Author: author, Exact: true}
 	var names []string
 	for _, m := range moves {
 		if slices.ContainsFunc(e.Pins, func(p slipway.Pin) bool { return p.Component == m.Component }) {
@@ -192,7 +192,7 @@ func (s *Service) Requeue(ctx context.Context, number int64, actor string) (Entr
 		if e.Phase != plan.Rejected && e.Phase != plan.Dequeued {
 			return slipway.Errorf(slipway.Conflict, "entry %d is %s; only what was rejected or dequeued can be requeued", number, e.Phase)
 		}
-		again, err = add(ctx, tx, e.Product, Entry{Title: e.Title, Author: actor, Changes: e.Changes, Pins: e.Pins, File: e.File, Priority: e.Priority})
+		again, err = add(ctx, tx, e.Product, Entry{Title: e.Title, Author: actor, Changes: e.Changes, Pins: e.Pins, File: e.File, Exact: e.Exact, Priority: e.Priority})
 		return err
 	})
 	return again, err

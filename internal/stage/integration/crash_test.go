@@ -127,11 +127,7 @@ func TestKilledAfterAnyWrite(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			t.Parallel() // each waits for its own disk
 			want, killed := "", 0
-			step := 1
-			if testing.Short() {
-				step = 7
-			}
-			for until := 0; ; until += step { // 0: never
+			for until := 0; ; until += killEvery { // 0: never
 				w := first.copy(t)
 				w.power.until = until
 				road(w)

@@ -149,7 +149,7 @@ func TestKilledAfterAnyWrite(t *testing.T) {
 			if got := w.outcome(); got != want {
 				t.Fatalf("killed again and again, something else came of it: %s", difference(want, got))
 			}
-			if killed < 30/step {
+			if killed < 30/killEvery {
 				t.Errorf("killed only %d times; this test looks in the wrong place", killed)
 			}
 			t.Logf("killed %d times", killed)

@@ -4,14 +4,13 @@ package slipway
 //
 // A request is named by its ID: asking again with the same ID returns the same wave.
 type WaveRequest struct {
-	ID       string   `json:"id"` // chosen by who asks: "change-12.2", "candidate-ab12cd34"
-	Product  string   `json:"product"`
-	For      string   `json:"for"`                // the subject it is built for: "change/12", "candidate/ab12..."; in the Links of the wave's events
-	Pins     []Pin    `json:"pins"`               // of all components that may be needed
-	Targets  []string `json:"targets"`            // components to build; what they need is implied
-	Tests    []string `json:"tests,omitempty"`    // components whose tests run too, among the targets and what they need
-	Priority int      `json:"priority,omitempty"` // higher first
-	Reason   string   `json:"reason"`             // why, for a person
+	ID      string   `json:"id"` // chosen by who asks: "change-12.2", "candidate-ab12cd34"
+	Product string   `json:"product"`
+	For     string   `json:"for"`             // the subject it is built for: "change/12", "candidate/ab12..."; in the Links of the wave's events
+	Pins    []Pin    `json:"pins"`            // of all components that may be needed
+	Targets []string `json:"targets"`         // components to build; what they need is implied
+	Tests   []string `json:"tests,omitempty"` // components whose tests run too, among the targets and what they need
+	Reason  string   `json:"reason"`          // why, for a person
 }
 
 // WaveState is where a wave stands.

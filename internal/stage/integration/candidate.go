@@ -203,7 +203,7 @@ func (c Candidate) wave(id string) slipway.WaveRequest {
 	targets := sorted(in)
 	return slipway.WaveRequest{
 		ID: id, Product: c.Product, For: slipway.Ref("candidate", c.ID),
-		Pins: c.Pins, Targets: targets, Tests: targets, Priority: 10,
+		Pins: c.Pins, Targets: targets, Tests: targets,
 		Reason: "candidate " + c.ID + " of the integration queue",
 	}
 }

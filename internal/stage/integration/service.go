@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -61,7 +62,7 @@ func Routes() []jobs.Route {
 		routes = append(routes, jobs.Route{On: t, Kind: kindCollect, Key: jobs.Product})
 	}
 	for _, t := range []slipway.EventType{
-		slipway.EntryQueued, slipway.EntryLanded, slipway.EntryRejected, slipway.EntryDequeued, slipway.QueueResumed,
+		slipway.EntryQueued, slipway.EntryLanded, slipway.EntryRejected, slipway.EntryDequeued, slipway.QueueFrozen, slipway.QueueResumed,
 		slipway.WaveFinished, slipway.BuildFinished, slipway.ExperimentStarted, slipway.ExperimentFinished,
 		slipway.WaiverGranted, slipway.WaiverRevoked, slipway.ProductLoaded,
 	} {
@@ -241,7 +242,7 @@ func (s *Service) setFrozen(ctx context.Context, product, actor, reason string, 
 		if err := tx.Queues().Put(ctx, q); err != nil {
 			return err
 		}
-		return tx.Emit(ctx, slipway.Event{Type: t, Subject: slipway.Ref("product", product), Product: product, Actor: actor, Reason: reason})
+		return tx.Emit(ctx, slipway.Event{Type: t, Subject: slipway.Ref("product", product), Product: product, Actor: actor, Reason: cmp.Or(reason, "resumed by "+actor)})
 	})
 }
 

@@ -25,8 +25,6 @@ type thirdparty struct {
 	sum      string          // go.sum over them
 }
 
-const pinsModule = "slipway.example/thirdparty"
-
 // listFormat prints one line for a package: kind, import path, module, version, and what it imports.
 const listFormat = `{{if .Standard}}std {{.ImportPath}}{{else if .Module}}{{if .Module.Main}}own{{else}}mod {{.ImportPath}} {{.Module.Path}} {{.Module.Version}}{{range .Deps}} {{.}}{{end}}{{end}}{{end}}`
 

@@ -10,11 +10,6 @@ import (
 	"slipway.dev/slipway/internal/slipway"
 )
 
-// catalogProduct is the input of what is about one product.
-type catalogProduct struct {
-	Product string `path:"product" example:"ferry"`
-}
-
 func (a *API) catalog() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/products", Role: auth.Viewer, Summary: "List products"},
 		func(ctx context.Context, in *struct{ Page }) (*List[catalog.Product], error) {

@@ -506,3 +506,25 @@ func TestWhatCannotBeComposedFailsWithReason(t *testing.T) {
 		})
 	}
 }
+
+func TestLatestIsNeverKnownByItsTime(t *testing.T) {
+	w := newWorld(t, storetest.Open(t, compose.Routes()...))
+	s := w.service()
+	web := httptest.NewServer(s.Handler())
+	defer web.Close()
+	w.first()
+	jobstest.Drain(t, w.db, s.Handlers()...)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, web.URL+"/composes/ferry/latest/SHA256SUMS", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("If-Modified-Since", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Last-Modified") != "" {
+		t.Errorf("%s, last modified %q; want the file without a time", resp.Status, resp.Header.Get("Last-Modified"))
+	}
+}

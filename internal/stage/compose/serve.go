@@ -33,7 +33,8 @@ func (s *Service) Handler() http.Handler {
 			return
 		}
 		w.Header().Set("Cache-Control", "no-cache")
-		s.serve(w, r, c, "/composes/"+c.Product+"/latest", r.PathValue("path"))
+		r.Header.Del("If-Modified-Since")
+		s.serve(undated{w}, r, c, "/composes/"+c.Product+"/latest", r.PathValue("path"))
 	})
 	mux.HandleFunc("GET /composes/{id}/{path...}", func(w http.ResponseWriter, r *http.Request) {
 		c, err := s.Compose(r.Context(), r.PathValue("id"))
@@ -49,6 +50,15 @@ func (s *Service) Handler() http.Handler {
 	})
 	mux.HandleFunc("GET /composes/{$}", s.list)
 	return mux
+}
+
+// undated answers without the time of a file. Below latest, one path names file after file, of which a later one may be as
+// old as the one before or older; a client that asks by time would keep what it has.
+type undated struct{ http.ResponseWriter }
+
+func (u undated) WriteHeader(status int) {
+	u.Header().Del("Last-Modified")
+	u.ResponseWriter.WriteHeader(status)
 }
 
 func refuse(w http.ResponseWriter, err error) {

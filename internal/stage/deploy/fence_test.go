@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"fmt"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -37,9 +38,12 @@ func TestOfflineNodeGoesOnWhenItReturns(t *testing.T) {
 		}
 		return ""
 	})
-	if said, err := a.get("/"); said != "1.1.0" {
-		t.Fatalf("it says %q, %v", said, err)
-	}
+	w.eventually("the other node to have it", func() string {
+		if said, err := a.get("/"); said != "1.1.0" {
+			return fmt.Sprint(said, err)
+		}
+		return ""
+	})
 	b = w.start("edge-2", false)
 	w.reaches("ferry-2", deploy.Deployed)
 	if said, err := b.get("/"); said != "1.1.0" {

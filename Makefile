@@ -31,11 +31,12 @@ demo-real:
 	@$(MAKE) --no-print-directory build
 	@KEEP=$(KEEP) scripts/demo-real
 
+# The two have the same flags, so that test-long right after test runs only what it has more.
 test: setup
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 60m ./...
 
 test-long: setup
-	$(GO) test -tags long -timeout 60m ./...
+	$(GO) test -timeout 60m -tags long ./...
 
 lint:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [[ -n $$bad ]]; then echo "not formatted by gofmt:"; echo "$$bad"; exit 1; fi

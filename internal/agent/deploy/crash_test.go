@@ -241,10 +241,16 @@ func check(t *testing.T, root, state, addr string, version int64, files []plan.R
 	// Processes that a killed agent left are looked at again, and may be started anew, while the agent works.
 	var said string
 	var pids []string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for tick := time.NewTicker(20 * time.Millisecond); ctx.Err() == nil; {
 		said, pids = ask(addr), marked(state)
 		if said == fmt.Sprint(version) && len(pids) == 1 {
 			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 		}
 	}
 	if said != fmt.Sprint(version) || len(pids) != 1 {

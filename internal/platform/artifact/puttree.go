@@ -42,28 +42,26 @@ func PutTreeWithin(ctx context.Context, st Store, dir string, limits TreeLimits)
 	}
 	defer root.Close()
 
-	in := ingest{root: root, put: st.Put, limits: limits}
-	var commit func() error
-	if disk, ok := st.(*Disk); ok {
-		b := &batch{d: disk}
-		defer b.drop()
-		in.put, commit = b.put, b.commit
-	}
-	top, err := in.scan(".", "", 0)
-	if err != nil {
-		return "", err
-	}
-	if err := in.files(ctx); err != nil {
-		return "", err
-	}
-	digest, _, err := in.directories(ctx, top)
-	if err != nil {
-		return "", err
-	}
-	if commit != nil {
-		if err := commit(); err != nil {
-			return "", err
+	var digest Digest
+	read := func(ctx context.Context, st Store) error {
+		in := ingest{root: root, put: st.Put, limits: limits}
+		top, err := in.scan(".", "", 0)
+		if err != nil {
+			return err
 		}
+		if err := in.files(ctx); err != nil {
+			return err
+		}
+		digest, _, err = in.directories(ctx, top)
+		return err
+	}
+	if disk, ok := st.(*Disk); ok {
+		err = disk.Together(ctx, read)
+	} else {
+		err = read(ctx, st)
+	}
+	if err != nil {
+		return "", err
 	}
 	return digest, nil
 }

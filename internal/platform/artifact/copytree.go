@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"golang.org/x/sync/errgroup"
 
 	"slipway.dev/slipway/internal/slipway"
@@ -20,8 +21,17 @@ import (
 // file is checked against its digest. What is in dir already is never replaced: meeting it is a Conflict. Nothing outside dir is
 // touched, whatever the tree holds.
 func CopyTree(ctx context.Context, from Opener, d Digest, dir string) error {
-	entries, err := ListTree(ctx, from, d)
+	m, _, err := ReadDirectory(ctx, from, d, "")
 	if err != nil {
+		return err
+	}
+	return CopyDirectory(ctx, from, m, dir)
+}
+
+// CopyDirectory is [CopyTree] of a root that [ReadDirectory] returned, or of part of it.
+func CopyDirectory(ctx context.Context, from Opener, m *repb.Directory, dir string) error {
+	var entries []Entry
+	if err := walkInto(ctx, from, m, "", 0, &entries); err != nil {
 		return err
 	}
 	return layOut(ctx, entries, dir, func(ctx context.Context, root *os.Root, e Entry) error {

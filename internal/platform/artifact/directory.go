@@ -184,6 +184,11 @@ func walk(ctx context.Context, from Opener, d Digest, at string, depth int, all 
 	if err != nil {
 		return err
 	}
+	return walkInto(ctx, from, m, at, depth, all)
+}
+
+// walkInto lists what a checked message names, and all below.
+func walkInto(ctx context.Context, from Opener, m *repb.Directory, at string, depth int, all *[]Entry) error {
 	var here []Entry
 	for _, f := range m.Files {
 		here = append(here, Entry{Path: path.Join(at, f.Name), Digest: Prefix + f.Digest.Hash, Size: f.Digest.SizeBytes, Executable: f.IsExecutable})

@@ -33,16 +33,19 @@ func PutTree(ctx context.Context, st Store, dir string) (Digest, error) {
 
 // PutTreeWithin is [PutTree] that gives up with TooLarge when the folder exceeds the limits.
 func PutTreeWithin(ctx context.Context, st Store, dir string, limits TreeLimits) (Digest, error) {
-	if limits.Entries <= 0 || limits.Entries > maxEntries {
-		limits.Entries = maxEntries
-	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", slipway.Errorf(slipway.Invalid, "cannot read the tree: %w", err)
 	}
 	defer root.Close()
+	return PutRoot(ctx, st, root, limits)
+}
 
-	var digest Digest
+// PutRoot is [PutTreeWithin] of an open folder.
+func PutRoot(ctx context.Context, st Store, root *os.Root, limits TreeLimits) (digest Digest, err error) {
+	if limits.Entries <= 0 || limits.Entries > maxEntries {
+		limits.Entries = maxEntries
+	}
 	read := func(ctx context.Context, st Store) error {
 		in := ingest{root: root, put: st.Put, limits: limits}
 		top, err := in.scan(".", "", 0)

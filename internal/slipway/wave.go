@@ -11,6 +11,7 @@ type WaveRequest struct {
 	Targets []string `json:"targets"`         // components to build; what they need is implied
 	Tests   []string `json:"tests,omitempty"` // components whose tests run too, among the targets and what they need
 	Reason  string   `json:"reason"`          // why, for a person
+	Class   Class    `json:"class,omitempty"` // how urgent; empty: [ClassCandidate]
 }
 
 // WaveState is where a wave stands.
@@ -54,4 +55,28 @@ type ComponentTest struct {
 	Build   string  `json:"build,omitempty"`   // id of the build that ran it
 	Reason  string  `json:"reason,omitempty"`
 	Reused  bool    `json:"reused,omitempty"`
+}
+
+// Class says how urgent work of the farm is. More urgent work starts first; waiting makes work more urgent.
+type Class string
+
+// The classes, most urgent first.
+const (
+	ClassInteractive Class = "interactive" // somebody waits: a change's tests, a desk
+	ClassCandidate   Class = "candidate"   // the queue waits; the default
+	ClassRebuild     Class = "rebuild"     // large, and nobody waits
+	ClassIdle        Class = "idle"        // when nothing else is to be done
+)
+
+// Rank is 0 for the most urgent class; an unknown one ranks as the default.
+func (c Class) Rank() int {
+	switch c {
+	case ClassInteractive:
+		return 0
+	case ClassRebuild:
+		return 2
+	case ClassIdle:
+		return 3
+	}
+	return 1
 }

@@ -74,3 +74,14 @@ type Worker struct {
 	Seen   time.Time         `json:"seen"`
 	Tasks  []Task            `json:"tasks"` // what it runs
 }
+
+// Local returns the farm as the slots of its own server see it. Their claims need no renewal, and end with the server.
+func (f *Farm[T]) Local() Server { return local[T]{f} }
+
+type local[T Tx] struct{ *Farm[T] }
+
+// Claim implements [Server].
+func (l local[T]) Claim(ctx context.Context, r ClaimRequest) (*Claim, error) {
+	r.local = true
+	return l.Farm.Claim(ctx, r)
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 	"sync"
@@ -176,11 +177,28 @@ func register[In, Out any](a *API, o op, f func(context.Context, *In) (*Out, err
 		Middlewares:   huma.Middlewares{a.guard(o.Role)},
 	}, func(ctx context.Context, in *In) (*Out, error) {
 		out, err := f(ctx, in)
+		if err == nil {
+			err = a.explainEmpty(ctx, out)
+		}
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
 		return out, nil
 	})
+}
+
+// explainEmpty tells "nothing" from "of nothing": an empty list that was asked for of a product which does not exist is NotFound.
+func (a *API) explainEmpty(ctx context.Context, out any) error {
+	l, ok := out.(interface{ empty() bool })
+	if !ok || !l.empty() {
+		return nil
+	}
+	u, ok := ctx.Value(urlKey{}).(*url.URL)
+	if !ok || u.Query().Get("product") == "" {
+		return nil
+	}
+	_, err := a.Catalog.Get(ctx, u.Query().Get("product"))
+	return err
 }
 
 // embedsHidden returns the name of a struct that t embeds and huma passes over, because it is not exported.

@@ -47,6 +47,8 @@ func list[T any](ctx context.Context, p Page, items []T, id func(T) string) *Lis
 	return out
 }
 
+func (l *List[T]) empty() bool { return len(l.Body.Items) == 0 }
+
 // One is the output of an operation that answers with one thing.
 type One[T any] struct{ Body T }
 

@@ -98,6 +98,35 @@ func TestTheWayToTheBranch(t *testing.T) {
 	}, change.Routes()...)
 }
 
+// What was asked for an older patchset, or for a change that is given up, is nobody's any more.
+func TestTestsOfWhatIsNoMoreAreCancelled(t *testing.T) {
+	db := storetest.Open(t, change.Routes()...)
+	y := open(t, db, t.TempDir())
+	base := y.found(map[string]string{"a": "1\n"})
+	wave := func(id string, state slipway.WaveState, word string) {
+		t.Helper()
+		w, err := y.bench.Wave(t.Context(), id)
+		if err != nil || w.State != state || !strings.Contains(w.Reason, word) {
+			t.Errorf("wave %s: %+v, %v", id, w, err)
+		}
+	}
+	y.propose(y.commit(base, "fix: one", map[string]string{"a": "2\n"}))
+	y.drain()
+	wave("change-1.1", slipway.WaveRunning, "")
+	y.propose(y.commit(base, "fix: one", map[string]string{"a": "3\n"}))
+	y.drain()
+	wave("change-1.1", slipway.WaveCancelled, "newer patchset")
+	wave("change-1.2", slipway.WaveRunning, "")
+	if _, err := y.changes.Abandon(t.Context(), 1, change.Voter{Name: "dev"}, "not worth it"); err != nil {
+		t.Fatal(err)
+	}
+	y.drain()
+	wave("change-1.2", slipway.WaveCancelled, "not worth it")
+	if c := y.want(1, plan.Abandoned); len(c.Stale) != 0 {
+		t.Errorf("still stale: %v", c.Stale)
+	}
+}
+
 func TestAutomaticAndFailedAndWaived(t *testing.T) {
 	db := storetest.Open(t, change.Routes()...)
 	y := open(t, db, t.TempDir())
@@ -315,10 +344,10 @@ func TestAbandon(t *testing.T) {
 	if _, err := y.changes.Abandon(t.Context(), 1, change.Voter{Name: "dev"}, "wrong way"); err != nil {
 		t.Fatal(err)
 	}
+	y.drain()
 	if w := y.bench.waves["change-1.1"]; w.State != slipway.WaveCancelled {
 		t.Errorf("its wave is %s", w.State)
 	}
-	y.drain()
 	y.want(1, plan.Abandoned, "dev", "wrong way")
 	if r := y.propose(tip); r.Number != 2 || !r.Created {
 		t.Errorf("proposed again: %+v", r)

@@ -91,7 +91,10 @@ func (b *bench) Wave(_ context.Context, id string) (slipway.WaveStatus, error) {
 func (b *bench) CancelWave(_ context.Context, id, reason string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	st := b.waves[id]
+	st, ok := b.waves[id]
+	if !ok {
+		return slipway.Errorf(slipway.NotFound, "no wave %s", id)
+	}
 	st.State, st.Reason = slipway.WaveCancelled, reason
 	b.waves[id] = st
 	return nil

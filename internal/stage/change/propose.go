@@ -92,6 +92,7 @@ func (s *Service) Propose(ctx context.Context, p Proposal) (Receipt, error) {
 				r.Unchanged = true
 				return nil
 			}
+			c.dropTests()
 		}
 		ps.Number = len(c.Patchsets) + 1
 		c.Patchsets = append(c.Patchsets, ps)

@@ -82,6 +82,9 @@ func (s *Service) advance(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
+		if err := s.cancelStale(ctx, c); err != nil {
+			return err
+		}
 		if c.State.Done() {
 			return nil
 		}
@@ -122,6 +125,38 @@ func (s *Service) step(ctx context.Context, c Change) (again bool, err error) {
 	default:
 		return false, s.enter(ctx, c, step)
 	}
+}
+
+// dropTests has the reconciler cancel the tests of the current patchset, also those that it is just about to ask for.
+func (c *Change) dropTests() {
+	for _, t := range tests(*c) {
+		c.Stale = append(c.Stale, t.Wave)
+	}
+}
+
+// cancelStale ends waves that nobody waits for.
+func (s *Service) cancelStale(ctx context.Context, c Change) error {
+	if len(c.Stale) == 0 {
+		return nil
+	}
+	reason := "change " + c.ID() + " has a newer patchset"
+	if c.State == plan.Abandoned {
+		reason = "change " + c.ID() + " was " + c.Reason
+	}
+	for _, wave := range c.Stale {
+		err := s.builder.CancelWave(ctx, wave, reason)
+		if err != nil && !slipway.Is(err, slipway.NotFound) && !slipway.Is(err, slipway.Conflict) { // never asked for, or over
+			return err
+		}
+	}
+	return s.st.Update(ctx, func(tx Tx) error {
+		now, err := tx.Changes().Get(ctx, c.ID())
+		if err != nil {
+			return err
+		}
+		now.Stale = slices.DeleteFunc(now.Stale, func(w string) bool { return slices.Contains(c.Stale, w) })
+		return tx.Changes().Put(ctx, now)
+	})
 }
 
 // tests is one wave for each product that uses what the patchset touches.

@@ -155,7 +155,7 @@ func (s *Service) Vote(ctx context.Context, number int64, by Voter, value, patch
 
 // Abandon gives a change up. Its author may, and gatekeepers.
 func (s *Service) Abandon(ctx context.Context, number int64, by Voter, reason string) (Change, error) {
-	c, err := s.edit(ctx, number, func(tx Tx, c *Change) error {
+	return s.edit(ctx, number, func(tx Tx, c *Change) error {
 		switch {
 		case c.State.Done() || c.State == plan.Landing:
 			return slipway.Errorf(slipway.Conflict, "change %d is %s", number, c.State)
@@ -166,19 +166,9 @@ func (s *Service) Abandon(ctx context.Context, number int64, by Voter, reason st
 		if reason != "" {
 			c.Reason += ": " + reason
 		}
+		c.dropTests()
 		return s.emit(ctx, tx, *c, slipway.ChangeAbandoned, by.Name, c.Reason)
 	})
-	if err != nil {
-		return c, err
-	}
-	for _, t := range c.Tests {
-		if t.State == slipway.WaveRunning {
-			if err := s.builder.CancelWave(ctx, t.Wave, c.Reason); err != nil {
-				s.log.Warn("the tests of an abandoned change go on", "change", number, "wave", t.Wave, "error", err)
-			}
-		}
-	}
-	return c, nil
 }
 
 // Retest runs the tests of the current patchset again, for when they failed through no fault of its own.

@@ -23,6 +23,7 @@ type Change struct {
 	Patchsets []Patchset `json:"patchsets"`
 	Uses      []Use      `json:"uses,omitempty"`  // the components that the current patchset touches, by product
 	Tests     []Test     `json:"tests,omitempty"` // of the current patchset
+	Stale     []string   `json:"stale,omitempty"` // waves that nobody waits for any more and that may still run
 	Votes     []Vote     `json:"votes,omitempty"` // on all patchsets; those on the current one count
 	Landing   *Landing   `json:"landing,omitempty"`
 	Landed    *Outcome   `json:"landed,omitempty"`

@@ -17,6 +17,7 @@ import (
 	"slipway.dev/slipway/internal/catalog"
 	"slipway.dev/slipway/internal/notify"
 	"slipway.dev/slipway/internal/overview"
+	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
@@ -48,6 +49,8 @@ type Services struct {
 	Overview    *overview.Service
 	Notify      *notify.Service
 	Build       *build.Service
+	Farm        Farm
+	Artifacts   artifact.Store // what workers fetch and upload
 	Provenance  *provenance.Service
 	Compose     *compose.Service
 	Deploy      *deploy.Service
@@ -132,6 +135,7 @@ func New(s Services) *API {
 	a.composes()
 	a.deployments()
 	a.builds()
+	a.farm()
 	a.provenance()
 	return a
 }

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"fmt"
+	"net/mail"
 	"path"
 	"slices"
 	"strings"
@@ -46,10 +48,22 @@ func (f *file) component(root *node) Component {
 		c.Tests = map[string]Step{}
 		for _, check := range tests.keys {
 			m := tests.members[check]
-			if check == "build" || check == "experiment" {
+			switch check {
+			case "build", "experiment", "bootstrap", "inspect", "starts":
 				f.report(m.line, m.column, "call it unit, or what it checks", "a test cannot be called %q, which is a check of its own", check)
 			}
 			c.Tests[check] = f.step(m.value, "tests."+check)
+		}
+	}
+	f.starts(root.get("starts"), &c)
+	maintainers := root.get("maintainers")
+	f.unique(maintainers, "the maintainer")
+	if maintainers != nil {
+		c.Maintainers = root.list("maintainers")
+		for _, item := range maintainers.items {
+			if a, err := mail.ParseAddress(item.text); err != nil || a.Address != item.text {
+				f.at(item, "write it as name@example.org", "%q is no mail address", item.text)
+			}
 		}
 	}
 	outputs := root.get("outputs")
@@ -75,6 +89,25 @@ func (f *file) component(root *node) Component {
 		c.Version = f.versionPolicy(v)
 	}
 	return c
+}
+
+// starts makes the test of that name of the command lines that must end well.
+func (f *file) starts(n *node, c *Component) {
+	f.unique(n, "the command")
+	if n == nil {
+		return
+	}
+	var script strings.Builder
+	for _, item := range n.items {
+		program, args, _ := strings.Cut(item.text, " ")
+		f.inside(item, program, "$OUT")
+		fmt.Fprintf(&script, "\"$OUT\"/'%s' %s </dev/null\n", path.Clean(program), args)
+		c.Starts = append(c.Starts, item.text)
+	}
+	if c.Tests == nil {
+		c.Tests = map[string]Step{}
+	}
+	c.Tests["starts"] = Step{Run: script.String(), Timeout: time.Minute}
 }
 
 // needs reports needs that cannot be met whatever the product is. Cycles across components need the product,
@@ -143,7 +176,6 @@ func (f *file) pkg(n *node, c Component) Package {
 		Section: n.str("section"),
 		Formats: n.list("formats"),
 		Arch:    orText(n.str("arch"), "amd64"),
-		Depends: n.list("depends"),
 		Files:   map[string]string{},
 		Scripts: n.texts("scripts"),
 	}
@@ -151,14 +183,8 @@ func (f *file) pkg(n *node, c Component) Package {
 		p.Formats = []string{"rpm", "deb", "tar"}
 	}
 	f.unique(n.get("formats"), "the format")
-	f.unique(n.get("depends"), "the package")
-	if depends := n.get("depends"); depends != nil {
-		for _, item := range depends.items {
-			if item.text == p.Name && p.Name != "" {
-				f.at(item, "remove it", "the package depends on itself")
-			}
-		}
-	}
+	f.depends(n.get("depends"), &p)
+	p.Image, p.NPM = f.image(n.get("image"), p), f.npm(n.get("npm"), p)
 	files := n.get("files")
 	if files == nil {
 		return p

@@ -230,7 +230,7 @@ if perl -MIO::Socket::INET -e 'exit(IO::Socket::INET->new(PeerAddr=>"127.0.0.1:`
 			t.Fatalf("%+v %s", exit, log)
 		}
 		// The next run has the same group, and all of its memory.
-		if exit, log := sh(t, r, `perl -e '$x = "a" x (60 << 20)'`, Limits{Memory: 100 << 20}); exit.Code != 0 || exit.Limit != "" {
+		if exit, log := sh(t, r, `perl -e '$x = "a" x (30 << 20)'`, Limits{Memory: 100 << 20}); exit.Code != 0 || exit.Limit != "" {
 			t.Fatalf("%+v %s", exit, log)
 		}
 	}},

@@ -2,8 +2,6 @@ package sandbox
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -160,18 +158,31 @@ type groups struct {
 	free []*group
 }
 
-// openGroups finds what there is, and ends what a process before us left in the groups of the same folder when it was killed.
-func openGroups(dir string) *groups {
-	sum := sha256.Sum256([]byte(dir))
-	gs := &groups{at: findHierarchies(), name: "slipway-" + hex.EncodeToString(sum[:6])}
+// openGroups finds what there is, and ends what processes left in their groups that were killed before they could do it.
+func openGroups() *groups {
+	gs := &groups{at: findHierarchies(), name: "slipway-" + owner(os.Getpid())}
 	for _, base := range gs.at.base {
-		old, _ := filepath.Glob(filepath.Join(base, gs.name+"-*"))
+		old, _ := filepath.Glob(filepath.Join(base, "slipway-*-*-*"))
 		for _, g := range old {
+			words := strings.Split(filepath.Base(g), "-")
+			if pid, err := strconv.Atoi(words[1]); err != nil || owner(pid) == words[1]+"-"+words[2] {
+				continue
+			}
 			killAll(g)
-			_ = os.Remove(g) // or later: it is used again then
+			_ = os.Remove(g) // if it is not empty yet, the next one does it
 		}
 	}
 	return gs
+}
+
+// owner names a process for as long as the host runs: its id and when it started. A process that is not there has only its id.
+func owner(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(text), ") ") // the name before may hold anything
+	if words := strings.Fields(rest); len(words) > 19 {
+		return fmt.Sprintf("%d-%s", pid, words[19]) // field 22, in ticks since the host started; proc(5)
+	}
+	return strconv.Itoa(pid)
 }
 
 // killAll kills the processes of a group.

@@ -18,5 +18,5 @@
 //
 // A run ends in one of five ways ([Status]); an error means that the sandbox itself could not run, which says nothing
 // about the command. However it ends, when [Runner.Run] returns every process of it is gone: they share a process
-// namespace whose first process dies with bubblewrap, which dies with this process, also by SIGKILL. What a killed process left in its control groups is ended when the next one opens the same folder.
+// namespace whose first process dies with bubblewrap, which dies with this process, also by SIGKILL. What a killed process left in its control groups is ended when the next one begins.
 package sandbox

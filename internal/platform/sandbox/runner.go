@@ -71,7 +71,7 @@ func New(dir string) (*Runner, error) {
 			return nil, fmt.Errorf("prepare the sandbox: %w", err)
 		}
 	}
-	r.groups = openGroups(abs)
+	r.groups = openGroups()
 	return r, nil
 }
 

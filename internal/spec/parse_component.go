@@ -31,15 +31,17 @@ func ParseComponent(data []byte, name string) (Component, error) {
 
 func (f *file) component(root *node) Component {
 	c := Component{
-		Name:    root.str("component"),
-		Summary: root.str("summary"),
-		License: root.str("license"),
-		Needs:   root.list("needs"),
-		Tools:   root.list("tools"),
-		Env:     root.texts("env"),
-		Stamp:   root.boolean("stamp"),
-		Outputs: root.list("outputs"),
-		Build:   f.step(root.get("build"), "build"),
+		Name:      root.str("component"),
+		Summary:   root.str("summary"),
+		License:   root.str("license"),
+		Buildroot: root.str("buildroot"),
+		Needs:     root.list("needs"),
+		Tools:     root.list("tools"),
+		Env:       root.texts("env"),
+		Stamp:     root.boolean("stamp"),
+		Outputs:   root.list("outputs"),
+		Paths:     root.list("paths"),
+		Build:     f.step(root.get("build"), "build"),
 	}
 	f.needs(root.get("needs"), c.Name)
 	f.unique(root.get("tools"), "the tool")
@@ -64,6 +66,13 @@ func (f *file) component(root *node) Component {
 			if a, err := mail.ParseAddress(item.text); err != nil || a.Address != item.text {
 				f.at(item, "write it as name@example.org", "%q is no mail address", item.text)
 			}
+		}
+	}
+	if paths := root.get("paths"); paths != nil {
+		f.unique(paths, "the path")
+		for i, item := range paths.items {
+			f.inside(item, item.text, "the repository")
+			c.Paths[i] = path.Clean(item.text)
 		}
 	}
 	outputs := root.get("outputs")
@@ -125,7 +134,7 @@ func (f *file) needs(n *node, self string) {
 }
 
 // reservedEnv are the variables that carry the contract of a build.
-var reservedEnv = []string{"OUT", "DEPS", "SRC", "VERSION", "SOURCE_DATE_EPOCH"}
+var reservedEnv = []string{"OUT", "DEPS", "SRC", "REPO", "VERSION", "SOURCE_DATE_EPOCH"}
 
 func (f *file) reserved(n *node) {
 	if n == nil {

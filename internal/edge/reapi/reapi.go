@@ -18,7 +18,7 @@ import (
 
 // Farm runs actions. Equal actions that are in flight at the same time may share one run.
 type Farm interface {
-	// Cached returns the result of an action that the farm ran before, or NotFound.
+	// Cached returns the result of an action that the farm ran before, or NotFound, also when a blob of it is gone.
 	Cached(ctx context.Context, action artifact.Digest) (*repb.ActionResult, error)
 	// Execute runs an action whose inputs are in the artifact store, whether it ran before or not, and keeps the result for Cached unless
 	// the action says that it must not be cached. It ends when the run has; the contract of [execution.Executor] holds.
@@ -36,7 +36,7 @@ type Order struct {
 
 // Results keeps the action results that clients write.
 type Results interface {
-	// ActionResult returns what was kept for an action, or NotFound.
+	// ActionResult returns what was kept for an action, or NotFound, also when a blob of it is gone.
 	ActionResult(ctx context.Context, action artifact.Digest) (*repb.ActionResult, error)
 	// PutActionResult keeps a result, over an older one; by is the user who wrote it.
 	PutActionResult(ctx context.Context, action artifact.Digest, r *repb.ActionResult, by string) error

@@ -73,3 +73,6 @@ type Executor interface {
 	// Check says why actions cannot run here, and what to do about it.
 	Check(ctx context.Context) error
 }
+
+// ErrorDomain marks the error details with which a Slipway tells another how a run ended: an ErrorInfo whose reason is a [Status].
+const ErrorDomain = "slipway.dev"

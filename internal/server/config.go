@@ -8,23 +8,28 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"slipway.dev/slipway/internal/slipway"
 )
 
 // Config says how a server runs. Only Data is required.
 type Config struct {
-	Data     string // the folder that the server owns; made if missing
-	Listen   string // host:port of HTTP; default 127.0.0.1:8470; port 0 chooses a free one
-	URL      string // under which others reach it; default http://HOST:PORT of Listen
-	Database string // "postgres://..."; default SQLite in Data
-	Bus      string // "nats://..." of an external bus; default embedded in the process
-	BusAddr  string // host:port where the embedded bus listens for agents; default a free port of Listen's host, kept across restarts
-	Slots    int    // how many builds run at once; default the number of processors
-	SMTP     string // "smtp://[USER:PASSWORD@]HOST:PORT" for notifications by mail; default none is sent
-	MailFrom string // sender of mail; default slipway@localhost
-	Binary   string // this program, for git's hooks; default os.Executable
-	Version  string // of this program
+	Data     string        // the folder that the server owns; made if missing
+	Listen   string        // host:port of HTTP; default 127.0.0.1:8470; port 0 chooses a free one
+	URL      string        // under which others reach it; default http://HOST:PORT of Listen
+	Database string        // "postgres://..."; default SQLite in Data
+	Bus      string        // "nats://..." of an external bus; default embedded in the process
+	BusAddr  string        // host:port where the embedded bus listens for agents; default a free port of Listen's host, kept across restarts
+	Slots    int           // how many builds run at once in the server; default the number of processors; negative: none
+	Lease    time.Duration // how long a worker's claim of a task holds without renewal; default 30 s
+	SMTP     string        // "smtp://[USER:PASSWORD@]HOST:PORT" for notifications by mail; default none is sent
+	MailFrom string        // sender of mail; default slipway@localhost
+	SignKey  string        // file with an armored OpenPGP private key that signs packages and repositories; default one of the server's own
+	SignPass string        // its passphrase; empty: it has none
+	APKKey   string        // file with a private RSA key in PEM that signs APK packages and repositories; default one of the server's own
+	Binary   string        // this program, for git's hooks; default os.Executable
+	Version  string        // of this program
 	Log      LogConfig
 
 	// Started, when set, is called once the server answers, with its URL.

@@ -108,6 +108,7 @@ func (r *running) parts() []lifecycle.Part {
 		{Name: "git", Start: func(ctx context.Context) error { return r.svc.git.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.git.Stop(ctx) }},
 		r.background("agents", func(ctx context.Context) error { return r.svc.agents.Serve(ctx, r.bus.NATS()) }),
 		r.background("publisher", r.publish),
+		{Name: "farm", Start: func(ctx context.Context) error { return r.svc.build.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.build.Stop(ctx) }},
 		{Name: "jobs", Start: r.startJobs, Stop: func(ctx context.Context) error { return r.jobs.Stop(ctx) }},
 	}
 }

@@ -148,6 +148,9 @@ func (s *Service) prepareItem(ctx context.Context, l *live, a plan.Action) (prep
 	for name, need := range l.graph.plan.Inputs(a) {
 		outputs[name] = l.items[need].Artifact
 	}
+	if !a.Builds() { // a test sees its own output
+		outputs[a.Component] = l.items[plan.Action{Component: a.Component}].Artifact
+	}
 	what := a
 	if a.Check == plan.Bootstrap {
 		what.Check = "" // the same action as the second build, with other inputs
@@ -178,7 +181,7 @@ func (s *Service) keepMessages(ctx context.Context, ready []prepared) error {
 			if err != nil {
 				return err
 			}
-			if len(known) == 0 {
+			if _, err := s.artifacts.Stat(ctx, one.build.Key); len(known) == 0 || err != nil { // a build may be known longer than its inputs are kept
 				unknown = append(unknown, one)
 			}
 		}

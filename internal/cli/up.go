@@ -67,12 +67,15 @@ func (a *app) serverFlags(cmd *cobra.Command, cfg *server.Config) {
 	f.IntVar(&cfg.Slots, "slots", 0, "builds at once (default: the number of processors)")
 	f.StringVar(&cfg.SMTP, "smtp", "", "smtp://[USER:PASSWORD@]HOST:PORT for notifications by mail (default: none is sent)")
 	f.StringVar(&cfg.MailFrom, "mail-from", "slipway@localhost", "sender of mail")
+	f.StringVar(&cfg.SignKey, "sign-key", "", "armored OpenPGP private key for packages and repositories; its passphrase is in SLIPWAY_SIGN_PASSPHRASE (default: a key of the server's own)")
+	f.StringVar(&cfg.APKKey, "sign-apk-key", "", "private RSA key in PEM for APK packages and repositories (default: a key of the server's own)")
 	f.StringVar(&cfg.Log.Format, "log-format", "text", "text or json")
 	f.StringVar(&cfg.Log.Level, "log-level", "info", "debug, info, warn or error")
 }
 
 func (a *app) serve(cmd *cobra.Command, cfg *server.Config) error {
 	cfg.Version = Version()
+	cfg.SignPass = a.env("SLIPWAY_SIGN_PASSPHRASE")
 	cfg.Log.To = a.errOut
 	return server.Run(cmd.Context(), *cfg)
 }

@@ -72,8 +72,10 @@ func (r *running) wire(ctx context.Context) error {
 	db := r.db
 	s := &services{artifacts: disk, poker: &poker{}}
 	r.svc = s
-	s.auth = auth.New(store.Scope(db, func(tx *store.Tx) auth.Tx { return tx }), auth.Config{Log: r.log})
-	s.source = source.New(store.Scope(db, func(tx *store.Tx) source.Tx { return tx }), source.Config{Dir: r.cfg.dir("git"), Log: r.log})
+	s.auth = auth.New(store.Scope(db, func(tx *store.Tx) auth.Tx { return tx }), auth.Config{Log: r.log,
+		Products: buildProducts{s}, Results: s.gating})
+	s.source = source.New(store.Scope(db, func(tx *store.Tx) source.Tx { return tx }), source.Config{Dir: r.cfg.dir("git"), Log: r.log,
+		Products: buildProducts{s}, Results: s.gating})
 	s.catalog = catalog.New(store.Scope(db, func(tx *store.Tx) catalog.Tx { return tx }), s.source)
 	s.gating = gating.New(store.Scope(db, func(tx *store.Tx) gating.Tx { return tx }))
 	s.lab = lab.New(store.Scope(db, func(tx *store.Tx) lab.Tx { return tx }), spec.ParseExperiment, s.poker, lab.Config{})
@@ -86,7 +88,8 @@ func (r *running) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.build, err = build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), s.source, disk, exec, build.Config{Dir: r.cfg.Data, Slots: r.cfg.Slots, Lease: r.cfg.Lease, Secrets: s.secrets(r.cfg), Log: r.log})
+	s.build, err = build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), s.source, disk, exec, build.Config{Dir: r.cfg.Data, Slots: r.cfg.Slots, Lease: r.cfg.Lease, Secrets: s.secrets(r.cfg), Log: r.log,
+		Products: buildProducts{s}, Results: s.gating})
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,9 @@ func (r *running) wire(ctx context.Context) error {
 	s.compose = compose.New(store.Scope(db, func(tx *store.Tx) compose.Tx { return tx }), s.release, composeSource{s}, disk, s.build, compose.Config{
 		Dir: r.cfg.dir("composes"), URL: r.url + "/composes", Key: r.cfg.dir("keys"),
 		Signing: compose.Signing{OpenPGP: r.cfg.SignKey, Passphrase: r.cfg.SignPass, APK: r.cfg.APKKey},
-		SBOM:    func(ctx context.Context, rel slipway.Release) ([]byte, error) { return s.provenance.OfRelease(ctx, rel) },
+		SBOM: func(ctx context.Context, rel slipway.Release) ([]byte, error) {
+			return s.provenance.OfRelease(ctx, rel)
+		},
 	})
 	s.deploy = deploy.New(store.Scope(db, func(tx *store.Tx) deploy.Tx { return tx }), deploy.Deps{
 		Releases: s.release, Composes: deployComposes{s.compose, r.url}, Files: s.source, Nodes: s.lab, Agents: s.poker,
@@ -122,7 +127,8 @@ func (r *running) wire(ctx context.Context) error {
 
 // connectAgents makes what needs the bus.
 func (s *services) connectAgents(r *running) {
-	s.agents = agentapi.New(s.lab, s.artifacts, map[string]agentapi.SyncHandler{"lab": s.lab.Sync, "deploy": s.deploy.Sync}, agentapi.Config{BusURL: r.bus.URL(), Log: r.log})
+	s.agents = agentapi.New(s.lab, s.artifacts, map[string]agentapi.SyncHandler{"lab": s.lab.Sync, "deploy": s.deploy.Sync}, agentapi.Config{BusURL: r.bus.URL(), Log: r.log,
+		Products: buildProducts{s}, Results: s.gating})
 	s.lab.Listening()
 }
 

@@ -16,7 +16,9 @@ import (
 type Config struct {
 	Data     string // the folder that the server owns; made if missing
 	Listen   string // host:port of HTTP; default 127.0.0.1:8470; port 0 chooses a free one
-	URL      string // under which others reach it; default http://HOST:PORT of Listen
+	URL      string // under which others reach it; default http://HOST:PORT (https with a certificate) of Listen
+	TLSCert  string // PEM file of the certificate that HTTP and the embedded bus serve, with its chain; default they do not speak TLS
+	TLSKey   string // PEM file of its key
 	Database string // "postgres://..."; default SQLite in Data
 	Bus      string // "nats://..." of an external bus; default embedded in the process
 	BusAddr  string // host:port where the embedded bus listens for agents; default a free port of Listen's host, kept across restarts
@@ -61,6 +63,9 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		c.URL = strings.TrimRight(c.URL, "/")
 	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return c, slipway.Errorf(slipway.Invalid, "a certificate needs its key").Try("give both --tls-cert and --tls-key")
+	}
 	if c.Database == "" {
 		c.Database = "sqlite:" + filepath.Join(c.Data, "slipway.db")
 	}
@@ -81,11 +86,15 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) dir(name string) string { return filepath.Join(c.Data, name) }
 
 // urlOf is how a listener at this address is reached.
-func urlOf(bound net.Addr) string {
+func urlOf(bound net.Addr, secure bool) string {
 	addr := bound.(*net.TCPAddr)
 	host := addr.IP.String()
 	if addr.IP.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return fmt.Sprintf("http://%s", net.JoinHostPort(host, fmt.Sprint(addr.Port)))
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://%s", scheme, net.JoinHostPort(host, fmt.Sprint(addr.Port)))
 }

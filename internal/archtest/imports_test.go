@@ -20,7 +20,7 @@ func layer(dir string) (kind, unit string) {
 		return "", dir
 	}
 	switch parts[1] {
-	case "catalog", "overview", "notify", "resolve":
+	case "catalog", "overview", "notify", "provenance", "resolve":
 		return "stage", first(2)
 	case "stage", "platform", "edge":
 		return parts[1], first(3)

@@ -151,8 +151,8 @@ tagged release that runs on the product's nodes.`,
 		a.initCmd(), a.upCmd(), a.serverCmd(), a.agentCmd(),
 	)...)
 	root.AddCommand(grouped("road",
-		a.repoCmd(), a.changeCmd(), a.whereCmd(), a.whyCmd(), a.productCmd(), a.componentCmd(), a.checkCmd(), a.schemaCmd(),
-		a.buildCmd(), a.waveCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
+		a.repoCmd(), a.changeCmd(), a.whereCmd(), a.whyCmd(), a.productCmd(), a.componentCmd(), a.graphCmd(), a.checkCmd(), a.schemaCmd(),
+		a.buildCmd(), a.waveCmd(), a.provenanceCmd(), a.sbomCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",
 		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.notifyCmd(), a.jobsCmd(), a.versionCmd(),

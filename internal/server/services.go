@@ -20,6 +20,7 @@ import (
 	"slipway.dev/slipway/internal/platform/bus"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/sandbox"
+	"slipway.dev/slipway/internal/provenance"
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/build"
 	"slipway.dev/slipway/internal/stage/change"
@@ -47,6 +48,7 @@ type services struct {
 	lab         *lab.Service
 	compose     *compose.Service
 	deploy      *deploy.Service
+	provenance  *provenance.Service
 	overview    *overview.Service
 	notify      *notify.Service
 
@@ -94,6 +96,13 @@ func (r *running) wire(ctx context.Context) error {
 	s.deploy = deploy.New(store.Scope(db, func(tx *store.Tx) deploy.Tx { return tx }), deploy.Deps{
 		Releases: s.release, Composes: deployComposes{s.compose, r.url}, Files: s.source, Nodes: s.lab, Agents: s.poker,
 	})
+	about := attested{s.build, s.compose, s.release}
+	s.provenance, err = provenance.New(store.Scope(db, func(tx *store.Tx) provenance.Tx { return tx }),
+		provenance.Deps{Builds: about, Composes: about, Releases: s.release, Artifacts: disk},
+		provenance.Config{Keys: filepath.Join(r.cfg.dir("keys"), "provenance"), Builder: provenance.Builder{ID: r.url, Version: r.cfg.Version}})
+	if err != nil {
+		return err
+	}
 	s.overview = overview.New(s.lookups(), db)
 	s.notify = notify.New(store.Scope(db, func(tx *store.Tx) notify.Tx { return tx }), s.catalog, notify.Config{Source: r.url, SMTP: r.cfg.SMTP, From: r.cfg.MailFrom})
 	s.git = githttp.New(s.source, gitUsers{s.auth}, s.change, s.catalog, githttp.Config{
@@ -112,7 +121,7 @@ func (s *services) connectAgents(r *running) {
 func routes() []jobs.Route {
 	var all []jobs.Route
 	for _, of := range [][]jobs.Route{
-		catalog.Routes(), change.Routes(), build.Routes(), integration.Routes(), compose.Routes(), deploy.Routes(), notify.Routes(),
+		catalog.Routes(), change.Routes(), build.Routes(), integration.Routes(), compose.Routes(), deploy.Routes(), provenance.Routes(), notify.Routes(),
 	} {
 		all = append(all, of...)
 	}
@@ -123,7 +132,7 @@ func routes() []jobs.Route {
 func (s *services) handlers() []jobs.Handler {
 	var all []jobs.Handler
 	for _, of := range [][]jobs.Handler{
-		s.source.Handlers(), s.catalog.Handlers(), s.change.Handlers(), s.build.Handlers(), s.integration.Handlers(), s.lab.Handlers(), s.compose.Handlers(), s.deploy.Handlers(), s.notify.Handlers(),
+		s.source.Handlers(), s.catalog.Handlers(), s.change.Handlers(), s.build.Handlers(), s.integration.Handlers(), s.lab.Handlers(), s.compose.Handlers(), s.deploy.Handlers(), s.provenance.Handlers(), s.notify.Handlers(),
 	} {
 		all = append(all, of...)
 	}
@@ -135,7 +144,7 @@ func (s *services) routes(r *running) (http.Handler, func()) {
 	api := httpapi.New(httpapi.Services{
 		Version: r.cfg.Version, Auth: s.auth, Ledger: ledger{r.db}, Jobs: r.db, Health: r.group.Health,
 		Source: s.source, Change: s.change, Catalog: s.catalog, Build: s.build, Compose: s.compose, Deploy: s.deploy, Integration: s.integration, Gating: s.gating, Release: s.release,
-		Overview: s.overview, Notify: s.notify, Lab: s.lab, Kick: r.bus.Kick,
+		Overview: s.overview, Provenance: s.provenance, Notify: s.notify, Lab: s.lab, Kick: r.bus.Kick,
 		Metrics: r.metrics.registry, Log: r.log,
 	})
 	mux := http.NewServeMux()

@@ -58,6 +58,7 @@ const (
 	BuildFinished EventType = "build.action.finished" // (build/ID)
 	BuildReused   EventType = "build.action.reused"   // (build/ID) a wave used what was there
 	BuildForgot   EventType = "build.action.forgot"   // (build/ID) its failure is not reused any more
+	BuildRetried  EventType = "build.action.retried"  // (build/ID) a worker could not run it; it waits for another
 
 	EntryQueued   EventType = "integration.entry.queued"   // (entry/N)
 	EntryTesting  EventType = "integration.entry.testing"  // (entry/N)
@@ -92,6 +93,9 @@ const (
 	VersionDeployed EventType = "deploy.version.deployed" // (version/PRODUCT-N) every resource is as desired
 	NodeReported    EventType = "deploy.node.reported"    // (node/NAME) some resource changed its status
 	DriftRepaired   EventType = "deploy.drift.repaired"   // (node/NAME)
+
+	ArtifactAttested EventType = "provenance.attested" // (build/ID or compose/ID) an artifact's provenance is signed
+	KeyRotated       EventType = "provenance.rotated"  // (key/ID) statements are signed by this key from now on
 
 	Subscribed   EventType = "notify.subscribed"   // (subscription/ID) events go to a webhook or mail address from now on
 	Unsubscribed EventType = "notify.unsubscribed" // (subscription/ID)

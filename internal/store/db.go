@@ -171,6 +171,9 @@ func (db *DB) update(ctx context.Context, f func(*Tx) error) error {
 	if tx.emitted {
 		db.ledger.signal()
 	}
+	for _, f := range tx.after {
+		f()
+	}
 	return nil
 }
 

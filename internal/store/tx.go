@@ -20,7 +20,11 @@ type Tx struct {
 	now     time.Time
 	woke    bool
 	emitted bool
+	after   []func()
 }
+
+// AfterCommit has f called once the transaction is committed, before Update returns. In a view f is never called.
+func (tx *Tx) AfterCommit(f func()) { tx.after = append(tx.after, f) }
 
 // Now implements [slipway.Ledger].
 func (tx *Tx) Now() time.Time { return tx.now }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,11 +138,12 @@ func (h artifactHandler) fetch(ctx context.Context, digest, tree string) error {
 	if err := h.root.os.Mkdir(partial, 0o755); err != nil {
 		return h.root.say(err, "make directory", "/"+partial)
 	}
-	dir, err := h.inside(partial)
+	dir, err := h.root.os.OpenRoot(partial) // from here on no name leads elsewhere
 	if err != nil {
-		return err
+		return h.root.say(err, "open directory", "/"+partial)
 	}
-	if err := artifact.CopyTree(ctx, h.from, digest, dir); err != nil {
+	defer dir.Close()
+	if err := artifact.CopyTreeIn(ctx, h.from, digest, dir); err != nil {
 		h.root.os.RemoveAll(partial) // the copy failed already
 		return fmt.Errorf("fetch artifact %s: %w", short(digest), err)
 	}
@@ -161,46 +161,26 @@ func (h artifactHandler) fetch(ctx context.Context, digest, tree string) error {
 	return h.root.say(h.root.write(tree+".list", doc, 0o644, -1, -1), "list artifact", "/"+tree)
 }
 
-// inside returns a directory's real path after making sure that it is in the root.
-func (h artifactHandler) inside(rel string) (string, error) {
-	dir, err := filepath.EvalSymlinks(h.root.real("/" + rel))
-	if err != nil {
-		return "", h.root.say(err, "look at", "/"+rel)
-	}
-	base, err := filepath.EvalSymlinks(h.root.dir)
-	if err != nil {
-		return "", h.root.say(err, "look at", "/")
-	}
-	if local, err := filepath.Rel(base, dir); err != nil || !filepath.IsLocal(local) {
-		return "", slipway.Errorf(slipway.Forbidden, "a symbolic link leads out of the agent's root").At("/" + rel)
-	}
-	return dir, nil
-}
-
 // list syncs a tree to disk and says what is in it.
-func (h artifactHandler) list(dir string) ([]entry, error) {
+func (h artifactHandler) list(dir *os.Root) ([]entry, error) {
 	var all []entry
-	err := filepath.WalkDir(dir, func(p string, item fs.DirEntry, err error) error {
-		if err != nil || p == dir {
+	err := fs.WalkDir(dir.FS(), ".", func(p string, item fs.DirEntry, err error) error {
+		if err != nil || p == "." {
 			return err
 		}
 		info, err := item.Info()
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(dir, p)
-		if err != nil {
-			return err
-		}
-		e := entry{Path: rel, Mode: uint32(info.Mode())}
+		e := entry{Path: p, Mode: uint32(info.Mode())}
 		switch {
 		case info.Mode()&fs.ModeSymlink != 0:
-			if e.Target, err = os.Readlink(p); err != nil {
+			if e.Target, err = dir.Readlink(p); err != nil {
 				return err
 			}
 		case info.Mode().IsRegular():
 			e.Size, e.Time = info.Size(), info.ModTime().UnixNano()
-			f, err := os.Open(p)
+			f, err := dir.Open(p)
 			if err != nil {
 				return err
 			}

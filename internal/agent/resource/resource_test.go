@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -202,6 +203,44 @@ func TestArtifactIsSwitchedAndKept(t *testing.T) {
 	must(t, handler(t, h, wants[3]).Purge(t.Context(), wants[3]))
 	if left, err := os.ReadDir(filepath.Join(h.Root(), "opt")); len(left) != 0 || err != nil {
 		t.Fatalf("left %v %v", left, err)
+	}
+}
+
+// swapping gives bytes, and before the first of them calls swap.
+type swapping struct {
+	artifact.Opener
+	once *sync.Once
+	swap func()
+}
+
+func (s swapping) Open(ctx context.Context, d artifact.Digest) (io.ReadCloser, error) {
+	s.once.Do(s.swap)
+	return s.Opener.Open(ctx, d)
+}
+
+// While an artifact is fetched, somebody puts a link out of the root where its folder was.
+func TestAFetchDoesNotFollowWhatIsSwappedIn(t *testing.T) {
+	st, err := artifact.OpenDisk(t.TempDir())
+	must(t, err)
+	dir, outside := t.TempDir(), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("x"), 0o644))
+	digest, err := artifact.PutTree(t.Context(), st, dir)
+	must(t, err)
+	from := swapping{Opener: st, once: new(sync.Once)}
+	h := host(t, &from)
+	from.swap = func() {
+		store := filepath.Join(h.Root(), "opt/.app.slipway")
+		partial, err := filepath.Glob(filepath.Join(store, "*.partial"))
+		if err != nil || len(partial) != 1 {
+			t.Fatalf("%v %v", partial, err)
+		}
+		must(t, os.Rename(partial[0], filepath.Join(store, "moved")))
+		must(t, os.Symlink(outside, partial[0]))
+	}
+	w := want(t, plan.TypeArtifact, "/opt/app", plan.Artifact{Path: "/opt/app", Component: "app", Digest: digest})
+	must(t, handler(t, h, w).Apply(t.Context(), w))
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) != 0 {
+		t.Errorf("outside: %v %v", entries, err)
 	}
 }
 

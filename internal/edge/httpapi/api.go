@@ -17,9 +17,11 @@ import (
 	"slipway.dev/slipway/internal/catalog"
 	"slipway.dev/slipway/internal/notify"
 	"slipway.dev/slipway/internal/overview"
+	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
+	"slipway.dev/slipway/internal/provenance"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
 	"slipway.dev/slipway/internal/stage/change"
@@ -47,6 +49,9 @@ type Services struct {
 	Overview    *overview.Service
 	Notify      *notify.Service
 	Build       *build.Service
+	Farm        Farm
+	Artifacts   artifact.Store // what workers fetch and upload
+	Provenance  *provenance.Service
 	Compose     *compose.Service
 	Deploy      *deploy.Service
 	Integration *integration.Service
@@ -130,6 +135,8 @@ func New(s Services) *API {
 	a.composes()
 	a.deployments()
 	a.builds()
+	a.farm()
+	a.provenance()
 	return a
 }
 

@@ -492,3 +492,51 @@ func BenchmarkTree(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+func TestTogether(t *testing.T) {
+	d := openDisk(t)
+	ctx := t.Context()
+	gone := errors.New("no")
+	var digest Digest
+	err := d.Together(ctx, func(ctx context.Context, st Store) (err error) {
+		if digest, _, err = st.Put(ctx, strings.NewReader("x")); err != nil {
+			return err
+		}
+		if got, err := Bytes(ctx, st, digest, 10); err != nil || string(got) != "x" {
+			t.Errorf("within: %q %v", got, err)
+		}
+		if _, err := d.Stat(ctx, digest); !slipway.Is(err, slipway.NotFound) {
+			t.Errorf("others see it too early: %v", err)
+		}
+		return gone
+	})
+	if !errors.Is(err, gone) {
+		t.Fatal(err)
+	}
+	if _, err := d.Stat(ctx, digest); !slipway.Is(err, slipway.NotFound) {
+		t.Fatalf("it was kept: %v", err)
+	}
+	var all []Digest
+	for _, n := range []int{1, 3 * few} {
+		if err := d.Together(ctx, func(ctx context.Context, st Store) error {
+			for i := range n {
+				one, _, err := st.Put(ctx, bytes.NewReader(fmt.Appendf(nil, "%d of %d", i, n)))
+				if err != nil {
+					return err
+				}
+				all = append(all, one)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, one := range all {
+		if _, err := Bytes(ctx, d, one, 100); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Join(d.dir, "tmp")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"golang.org/x/sync/errgroup"
 
 	"slipway.dev/slipway/internal/slipway"
@@ -20,8 +21,32 @@ import (
 // file is checked against its digest. What is in dir already is never replaced: meeting it is a Conflict. Nothing outside dir is
 // touched, whatever the tree holds.
 func CopyTree(ctx context.Context, from Opener, d Digest, dir string) error {
-	entries, err := ListTree(ctx, from, d)
+	m, _, err := ReadDirectory(ctx, from, d, "")
 	if err != nil {
+		return err
+	}
+	return CopyDirectory(ctx, from, m, dir)
+}
+
+// CopyTreeIn is [CopyTree] into the open folder root, which may be renamed or replaced meanwhile.
+func CopyTreeIn(ctx context.Context, from Opener, d Digest, root *os.Root) error {
+	m, _, err := ReadDirectory(ctx, from, d, "")
+	if err != nil {
+		return err
+	}
+	var entries []Entry
+	if err := walkInto(ctx, from, m, "", 0, &entries); err != nil {
+		return err
+	}
+	return layOutIn(ctx, entries, root, func(ctx context.Context, root *os.Root, e Entry) error {
+		return copyFile(ctx, from, root, e)
+	})
+}
+
+// CopyDirectory is [CopyTree] of a root that [ReadDirectory] returned, or of part of it.
+func CopyDirectory(ctx context.Context, from Opener, m *repb.Directory, dir string) error {
+	var entries []Entry
+	if err := walkInto(ctx, from, m, "", 0, &entries); err != nil {
 		return err
 	}
 	return layOut(ctx, entries, dir, func(ctx context.Context, root *os.Root, e Entry) error {
@@ -29,7 +54,7 @@ func CopyTree(ctx context.Context, from Opener, d Digest, dir string) error {
 	})
 }
 
-// layOut makes directories first, then files in parallel, then links, so that no file is written through a link.
+// layOut makes the folder and lays the entries out in it: directories first, then files in parallel, then links, so that no file is written through a link.
 func layOut(ctx context.Context, entries []Entry, dir string, file func(context.Context, *os.Root, Entry) error) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return writeError(err, dir)
@@ -39,7 +64,12 @@ func layOut(ctx context.Context, entries []Entry, dir string, file func(context.
 		return writeError(err, dir)
 	}
 	defer root.Close()
-	if err := os.Chmod(dir, 0o755); err != nil {
+	return layOutIn(ctx, entries, root, file)
+}
+
+func layOutIn(ctx context.Context, entries []Entry, root *os.Root, file func(context.Context, *os.Root, Entry) error) error {
+	dir := root.Name()
+	if err := root.Chmod(".", 0o755); err != nil {
 		return writeError(err, dir)
 	}
 	for _, e := range entries {

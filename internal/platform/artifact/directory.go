@@ -61,6 +61,18 @@ func Proto(d Digest, size int64) *repb.Digest {
 	return &repb.Digest{Hash: strings.TrimPrefix(d, Prefix), SizeBytes: size}
 }
 
+// FromProto returns the digest and size that the Remote Execution API writes as d, or an error of kind Invalid.
+func FromProto(d *repb.Digest) (Digest, int64, error) {
+	digest := Prefix + d.GetHash()
+	if _, err := ParseDigest(digest); err != nil {
+		return "", 0, err
+	}
+	if d.SizeBytes < 0 {
+		return "", 0, slipway.Errorf(slipway.Invalid, "the digest %s has the size %d", digest, d.SizeBytes)
+	}
+	return digest, d.SizeBytes, nil
+}
+
 // CheckLink reports whether a symbolic link at the given path of a tree may point to target. See the package comment.
 func CheckLink(at, target string) error {
 	bad := func(why, remedy string) error {
@@ -93,8 +105,9 @@ func checkName(dir, name string) error {
 	return nil
 }
 
-// readDirectory reads and checks one Directory message.
-func readDirectory(ctx context.Context, from Opener, d Digest, at string) (*repb.Directory, int64, error) {
+// ReadDirectory reads and checks one Directory message; at is its path in the tree, for errors and for the bounds of its links. It
+// returns the message's size in bytes too.
+func ReadDirectory(ctx context.Context, from Opener, d Digest, at string) (*repb.Directory, int64, error) {
 	r, err := from.Open(ctx, d)
 	if err != nil {
 		return nil, 0, err
@@ -167,10 +180,15 @@ func walk(ctx context.Context, from Opener, d Digest, at string, depth int, all 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m, _, err := readDirectory(ctx, from, d, at)
+	m, _, err := ReadDirectory(ctx, from, d, at)
 	if err != nil {
 		return err
 	}
+	return walkInto(ctx, from, m, at, depth, all)
+}
+
+// walkInto lists what a checked message names, and all below.
+func walkInto(ctx context.Context, from Opener, m *repb.Directory, at string, depth int, all *[]Entry) error {
 	var here []Entry
 	for _, f := range m.Files {
 		here = append(here, Entry{Path: path.Join(at, f.Name), Digest: Prefix + f.Digest.Hash, Size: f.Digest.SizeBytes, Executable: f.IsExecutable})

@@ -56,17 +56,9 @@ func (d *Disk) blob(hex string) string { return d.path("blobs", hex[:2], hex) }
 
 // Put implements [Store].
 func (d *Disk) Put(ctx context.Context, r io.Reader) (Digest, int64, error) {
-	if b, ok := r.(*bytes.Reader); ok && int(b.Size()) == b.Len() { // in memory: look before writing
-		h := sha256.New()
-		if _, err := b.WriteTo(h); err != nil {
-			return "", 0, err
-		}
-		name := hex.EncodeToString(h.Sum(nil))
-		if fi, err := os.Stat(d.blob(name)); err == nil && fi.Size() == b.Size() {
-			return Prefix + name, b.Size(), nil
-		}
-		if _, err := b.Seek(0, io.SeekStart); err != nil {
-			return "", 0, err
+	if m, ok := r.(*bytes.Reader); ok {
+		if digest, size, known := d.holds(m); known {
+			return digest, size, nil
 		}
 	}
 	t, err := d.stage(ctx, r)
@@ -81,6 +73,23 @@ func (d *Disk) Put(ctx context.Context, r io.Reader) (Digest, int64, error) {
 		return "", 0, err
 	}
 	return Prefix + t.hex, t.size, syncDir(filepath.Dir(d.blob(t.hex)))
+}
+
+// holds reports whether bytes that are in memory are there already; it leaves the reader as it was.
+func (d *Disk) holds(m *bytes.Reader) (Digest, int64, bool) {
+	if m.Size() != int64(m.Len()) {
+		return "", 0, false
+	}
+	h := sha256.New()
+	if _, err := m.WriteTo(h); err != nil {
+		return "", 0, false
+	}
+	if _, err := m.Seek(0, io.SeekStart); err != nil {
+		return "", 0, false
+	}
+	name := hex.EncodeToString(h.Sum(nil))
+	fi, err := os.Stat(d.blob(name))
+	return Prefix + name, m.Size(), err == nil && fi.Size() == m.Size()
 }
 
 // staged is a blob that is written but has no name yet.

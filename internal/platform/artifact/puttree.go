@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
+	"unicode/utf8"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"golang.org/x/sync/errgroup"
@@ -33,37 +35,38 @@ func PutTree(ctx context.Context, st Store, dir string) (Digest, error) {
 
 // PutTreeWithin is [PutTree] that gives up with TooLarge when the folder exceeds the limits.
 func PutTreeWithin(ctx context.Context, st Store, dir string, limits TreeLimits) (Digest, error) {
-	if limits.Entries <= 0 || limits.Entries > maxEntries {
-		limits.Entries = maxEntries
-	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", slipway.Errorf(slipway.Invalid, "cannot read the tree: %w", err)
 	}
 	defer root.Close()
+	return PutRoot(ctx, st, root, limits)
+}
 
-	in := ingest{root: root, put: st.Put, limits: limits}
-	var commit func() error
-	if disk, ok := st.(*Disk); ok {
-		b := &batch{d: disk}
-		defer b.drop()
-		in.put, commit = b.put, b.commit
+// PutRoot is [PutTreeWithin] of an open folder.
+func PutRoot(ctx context.Context, st Store, root *os.Root, limits TreeLimits) (digest Digest, err error) {
+	if limits.Entries <= 0 || limits.Entries > maxEntries {
+		limits.Entries = maxEntries
 	}
-	top, err := in.scan(".", "", 0)
-	if err != nil {
-		return "", err
-	}
-	if err := in.files(ctx); err != nil {
-		return "", err
-	}
-	digest, _, err := in.directories(ctx, top)
-	if err != nil {
-		return "", err
-	}
-	if commit != nil {
-		if err := commit(); err != nil {
-			return "", err
+	read := func(ctx context.Context, st Store) error {
+		in := ingest{root: root, put: st.Put, limits: limits}
+		top, err := in.scan(".", "", 0)
+		if err != nil {
+			return err
 		}
+		if err := in.files(ctx); err != nil {
+			return err
+		}
+		digest, _, err = in.directories(ctx, top)
+		return err
+	}
+	if disk, ok := st.(*Disk); ok {
+		err = disk.Together(ctx, read)
+	} else {
+		err = read(ctx, st)
+	}
+	if err != nil {
+		return "", err
 	}
 	return digest, nil
 }
@@ -108,6 +111,9 @@ func (in *ingest) scan(dir, at string, depth int) (*folder, error) {
 	out := &folder{message: &repb.Directory{}, subs: map[string]*folder{}}
 	for _, fi := range infos {
 		p := path.Join(at, fi.Name())
+		if !utf8.ValidString(fi.Name()) {
+			return nil, slipway.Errorf(slipway.Invalid, "the name is not UTF-8").At(fmt.Sprintf("/%q", p)).Try("rename it")
+		}
 		switch fi.Mode().Type() {
 		case 0:
 			node := &repb.FileNode{Name: fi.Name(), IsExecutable: fi.Mode()&0o111 != 0}
@@ -125,6 +131,9 @@ func (in *ingest) scan(dir, at string, depth int) (*folder, error) {
 			}
 			if err := CheckLink(p, target); err != nil {
 				return nil, err
+			}
+			if !utf8.ValidString(target) {
+				return nil, slipway.Errorf(slipway.Invalid, "the symbolic link's target %q is not UTF-8", target).At("/" + p).Try("rename it")
 			}
 			out.message.Symlinks = append(out.message.Symlinks, &repb.SymlinkNode{Name: fi.Name(), Target: target})
 		default:

@@ -255,6 +255,7 @@ func (s *Service) ask(ctx context.Context, c *Change) error {
 		st, err := s.builder.StartWave(ctx, slipway.WaveRequest{
 			ID: t.Wave, Product: t.Product, For: slipway.Ref("change", c.ID()), Pins: pins, Targets: targets, Tests: targets,
 			Reason: fmt.Sprintf("unit tests of change %d, patchset %d: %s", c.Number, ps.Number, c.Title),
+			Class:  slipway.ClassInteractive,
 		})
 		if err != nil {
 			return err

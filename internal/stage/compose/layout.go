@@ -44,7 +44,7 @@ func layout(j *job, made map[string]Package, signer string) []Variant {
 		}
 		for _, it := range pv.Items {
 			p := made[packageKey(j.release.Product, signer, it)]
-			vp := VariantPackage{Name: p.Name, Version: p.Version, Release: p.Release, Summary: cmp.Or(it.Package.Summary, it.Recipe.Summary),
+			vp := VariantPackage{Key: p.Key, Name: p.Name, Version: p.Version, Release: p.Release, Summary: cmp.Or(it.Package.Summary, it.Recipe.Summary),
 				Component: it.Component, Commit: it.Locked.Commit, Artifact: p.Artifact, Reason: it.Reason, Reused: p.First != j.compose.ID, Files: map[string]string{}}
 			for format, f := range p.Files {
 				switch format {

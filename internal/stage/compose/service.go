@@ -127,6 +127,36 @@ func (s *Service) Latest(ctx context.Context, product string) (Compose, error) {
 	return best, nil
 }
 
+// Packages returns a finished compose and the packages in it, each once. One that is not finished is a NotFound.
+func (s *Service) Packages(ctx context.Context, id string) (c Compose, all []Package, err error) {
+	err = s.store.View(ctx, func(tx Tx) error {
+		all = nil
+		if c, err = tx.Composes().Get(ctx, id); err != nil {
+			return err
+		}
+		if c.State != Finished {
+			return slipway.Errorf(slipway.NotFound, "compose %s is %s: %s", id, c.State, c.Reason)
+		}
+		seen := map[string]bool{}
+		for _, v := range c.Variants {
+			for _, vp := range v.Packages {
+				line, err := tx.Packages().Find(ctx, slipway.Query{Product: c.Product, Key: packageLine(c.Product, vp.Name, vp.Version)})
+				if err != nil {
+					return err
+				}
+				for _, p := range line {
+					if (p.Key == vp.Key || vp.Key == "" && p.Artifact == vp.Artifact && p.Release == vp.Release) && !seen[p.Key] {
+						seen[p.Key] = true
+						all = append(all, p)
+					}
+				}
+			}
+		}
+		return nil
+	})
+	return c, all, err
+}
+
 // Retry makes a failed compose again, or a release's that has none yet. A finished one is a Conflict: it is immutable.
 func (s *Service) Retry(ctx context.Context, id, actor string) (Compose, error) {
 	rel, err := s.releases.Release(ctx, id)

@@ -68,6 +68,7 @@ type Group struct {
 
 // VariantPackage is one package of a variant and its files.
 type VariantPackage struct {
+	Key       string            `json:"key,omitempty"` // of the package; empty in composes of before it was kept
 	Name      string            `json:"name"`
 	Version   string            `json:"version"`
 	Release   int               `json:"release"`

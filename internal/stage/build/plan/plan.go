@@ -1,17 +1,23 @@
 // Package plan decides what of a wave is built when. It is pure: graph in, order and decisions out.
 //
-// A wave's actions are one build for each component that the targets need, and one action for each of the wanted tests. A build
-// may start when the builds of all it needs have passed; a test when, in addition, its own component's has. When something
-// fails, only what needs it is skipped; everything else goes on, so that one wave tells as much as it can.
+// A wave's actions are one build for each component that the targets need, and one action for each of the wanted checks. A build
+// may start when the builds of all it needs have passed; a check when, in addition, its own component's has. When something
+// fails, only what needs it is skipped; everything else goes on, so that one wave tells as much as it can. In a wave that
+// validates, a build waits for the checks of what it needs too, and a tier begins only when all of the tiers before have ended.
 //
 // The plan knows nothing of keys and reuse: an action that was done before passes at once, and with it opens the next
 // tier. Early cut-off needs no rule either: a key is made of the output digests of what is needed, so a rebuild that
 // gives the same bytes leads to keys that are known.
+//
+//	[Plan]      the order, made once (graph.go finds cycles and breaks those that have a [Seed])
+//	[Progress]  what can start now, kept up by each action that ends; its work is that of what changed
+//	[Choose]    which components a [Strategy] takes over from an earlier run
+//	[Forecast]  what a change will rebuild for certain, and what may be cut off
 package plan
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -25,7 +31,10 @@ type Component struct {
 	Where map[string]string // by needed component, where the need is written: "libwire/slipway.yaml:4"
 }
 
-// Action is one thing to run: the build of a component (Check empty) or one of its tests.
+// Bootstrap is the check name of the first of two builds of a component that starts a cycle: see [Seed].
+const Bootstrap = "bootstrap"
+
+// Action is one thing to run: the build of a component (Check empty), one of its checks, or its [Bootstrap].
 type Action struct {
 	Component string
 	Check     string
@@ -39,56 +48,154 @@ func (a Action) String() string {
 	return a.Component + ":" + a.Check
 }
 
-// Plan is the order of a wave's actions.
-type Plan struct {
-	Actions []Action       // those of lower tiers first, builds before tests, then by name
-	Tier    map[string]int // by component; 0 needs nothing, otherwise one more than the highest that is needed
-	needs   map[Action][]Action
+// Builds reports whether the action makes an output, rather than checking one.
+func (a Action) Builds() bool { return a.Check == "" || a.Check == Bootstrap }
+
+// ParseAction reads what [Action.String] writes.
+func ParseAction(s string) Action {
+	component, check, _ := strings.Cut(s, ":")
+	return Action{component, check}
 }
 
+// Request says what a plan is made for.
+type Request struct {
+	Targets  []string // components to build; what they need is implied
+	Tests    []string // components whose tests run too
+	Checks   []string // checks that every component in Tests has beside its own tests
+	Seeds    []Seed   // edges that a cycle may be broken at
+	Validate bool     // tiers wait for each other, and builds for the checks of what they need
+}
+
+// Plan is the order of a wave's actions. It does not change.
+type Plan struct {
+	Actions []Action       // those of lower tiers first, builds before checks, then by name
+	Tier    map[string]int // by component; 0 needs nothing, otherwise one more than the highest that is needed
+
+	validate bool
+	index    map[Action]int32
+	tier     []int32 // by action
+	needs    [][]int32
+	users    [][]int32
+}
+
+// Has reports whether the action is part of the plan.
+func (p *Plan) Has(a Action) bool { _, ok := p.index[a]; return ok }
+
 // Needs returns the actions that must pass before a may start.
-func (p *Plan) Needs(a Action) []Action { return p.needs[a] }
+func (p *Plan) Needs(a Action) []Action {
+	i, ok := p.index[a]
+	if !ok {
+		return nil
+	}
+	all := make([]Action, len(p.needs[i]))
+	for k, n := range p.needs[i] {
+		all[k] = p.Actions[n]
+	}
+	return all
+}
+
+// Inputs returns, by needed component, the build whose output a build or check of the component sees. A seeded need of a
+// [Bootstrap] has none.
+func (p *Plan) Inputs(a Action) map[string]Action {
+	if !a.Builds() {
+		a.Check = ""
+	}
+	inputs := map[string]Action{}
+	for _, need := range p.Needs(a) {
+		if need.Builds() {
+			inputs[need.Component] = need
+		}
+	}
+	return inputs
+}
+
+// TierOf returns an action's tier: that of its component, or for a [Bootstrap] its own.
+func (p *Plan) TierOf(a Action) int { return int(p.tier[p.index[a]]) }
 
 // Make orders the targets and all that they need, with the tests of the components named in tests. It fails with Invalid
 // for a component that is not in graph, and for a cycle, which it names.
 func Make(graph map[string]Component, targets, tests []string) (*Plan, error) {
-	m := maker{graph: graph, tier: map[string]int{}, on: map[string]bool{}}
-	for _, t := range slices.Sorted(slices.Values(targets)) {
-		if _, ok := graph[t]; !ok {
-			return nil, Unknown(t, "", "")
-		}
-		if err := m.visit(t, nil); err != nil {
-			return nil, err
-		}
+	return New(graph, Request{Targets: targets, Tests: tests})
+}
+
+// New orders what the request asks for. It fails as [Make] does; a cycle is broken where a seed says so.
+func New(graph map[string]Component, r Request) (*Plan, error) {
+	order, err := arrange(graph, r.Targets, r.Seeds)
+	if err != nil {
+		return nil, err
 	}
-	p := &Plan{Tier: m.tier, needs: map[Action][]Action{}}
-	for name := range m.tier {
-		build := Action{Component: name}
-		for _, need := range graph[name].Needs {
-			p.needs[build] = append(p.needs[build], Action{Component: need})
-		}
-		p.Actions = append(p.Actions, build)
-		if !slices.Contains(tests, name) {
+	tested := make(map[string]bool, len(r.Tests))
+	for _, name := range r.Tests {
+		tested[name] = true
+	}
+	p := &Plan{Tier: make(map[string]int, len(order.tier)), validate: r.Validate}
+	type vertex struct {
+		Action
+		tier  int
+		needs []Action // of builds
+	}
+	checks := map[string][]string{} // by component
+	vertices := make([]vertex, 0, 2*len(order.tier))
+	for build, tier := range order.tier {
+		vertices = append(vertices, vertex{build, tier, order.needs[build]})
+		if build.Check != "" {
 			continue
 		}
-		for _, check := range graph[name].Tests {
-			test := Action{name, check}
-			p.needs[test] = append(slices.Clone(p.needs[build]), build)
-			p.Actions = append(p.Actions, test)
+		p.Tier[build.Component] = tier
+		if !tested[build.Component] {
+			continue
+		}
+		for _, list := range [][]string{graph[build.Component].Tests, r.Checks} {
+			for _, check := range list {
+				if check == Bootstrap && slices.ContainsFunc(r.Seeds, func(s Seed) bool { return s.From == build.Component }) {
+					return nil, slipway.Errorf(slipway.Invalid, "the test %q of %s has the name of its first build in a cycle", check, build.Component).
+						Try("rename the test")
+				}
+				checks[build.Component] = append(checks[build.Component], check)
+				vertices = append(vertices, vertex{Action{build.Component, check}, tier, nil})
+			}
 		}
 	}
-	slices.SortFunc(p.Actions, func(a, b Action) int {
-		if d := p.Tier[a.Component] - p.Tier[b.Component]; d != 0 {
-			return d
-		}
-		if (a.Check == "") != (b.Check == "") {
-			if a.Check == "" {
-				return -1
+	slices.SortFunc(vertices, func(a, b vertex) int {
+		late := func(v vertex) int {
+			if v.Builds() {
+				return 0
 			}
 			return 1
 		}
-		return strings.Compare(a.String(), b.String())
+		return cmp.Or(a.tier-b.tier, late(a)-late(b), strings.Compare(a.Component, b.Component), strings.Compare(a.Check, b.Check))
 	})
+	n := len(vertices)
+	p.Actions, p.tier, p.index = make([]Action, n), make([]int32, n), make(map[Action]int32, n)
+	p.needs, p.users = make([][]int32, n), make([][]int32, n)
+	for i, v := range vertices {
+		p.Actions[i], p.tier[i], p.index[v.Action] = v.Action, int32(v.tier), int32(i)
+	}
+	for i, v := range vertices {
+		var on []int32
+		if v.Builds() {
+			on = make([]int32, 0, len(v.needs))
+			for _, need := range v.needs {
+				on = append(on, p.index[need])
+				if !r.Validate || need.Check != "" {
+					continue
+				}
+				for _, check := range checks[need.Component] {
+					on = append(on, p.index[Action{need.Component, check}])
+				}
+			}
+		} else {
+			own := p.index[Action{Component: v.Component}]
+			for _, need := range order.needs[p.Actions[own]] {
+				on = append(on, p.index[need])
+			}
+			on = append(on, own)
+		}
+		p.needs[i] = on
+		for _, need := range on {
+			p.users[need] = append(p.users[need], int32(i))
+		}
+	}
 	return p, nil
 }
 
@@ -99,40 +206,6 @@ func Unknown(name, by, where string) error {
 		e = slipway.Errorf(slipway.Invalid, "%s needs an unknown component %q", by, name)
 	}
 	return e.At(where).Try("correct the name, or add the component to the product's file")
-}
-
-type maker struct {
-	graph map[string]Component
-	tier  map[string]int
-	on    map[string]bool // on the path to where we are
-}
-
-func (m *maker) visit(name string, path []string) error {
-	path = append(path, name)
-	if m.on[name] {
-		loop := path[slices.Index(path, name):]
-		by := loop[len(loop)-2]
-		return slipway.Errorf(slipway.Invalid, "components need each other in a cycle: %s", strings.Join(loop, " needs ")).
-			At(m.graph[by].Where[name]).Try("remove one of these needs, or move what both use into a component of its own")
-	}
-	if _, done := m.tier[name]; done {
-		return nil
-	}
-	m.on[name] = true
-	defer delete(m.on, name)
-	tier := 0
-	c := m.graph[name]
-	for _, need := range slices.Sorted(slices.Values(c.Needs)) {
-		if _, ok := m.graph[need]; !ok {
-			return Unknown(need, name, c.Where[need])
-		}
-		if err := m.visit(need, path); err != nil {
-			return err
-		}
-		tier = max(tier, m.tier[need]+1)
-	}
-	m.tier[name] = tier
-	return nil
 }
 
 // Status is where one action stands.
@@ -147,69 +220,22 @@ const (
 	Skipped Status = "skipped" // something it needs did not pass
 )
 
-// Decision is what to do now.
-type Decision struct {
-	Start   []Action          // all they need has passed
-	Skip    map[Action]string // and why
-	Waits   map[Action]string // what the others wait for
-	Done    bool              // nothing is active, and there is nothing to start
-	Failed  []Action
-	Skipped []Action
+// because says why an action never starts when what it needs ended so.
+func because(a, need Action, s Status) string {
+	word := "failed"
+	if s == Skipped {
+		word = "was skipped"
+	}
+	return fmt.Sprintf("skipped because %s %s", called(a, need), word)
 }
 
-// Decide says what can start, what never will, and whether the wave is over. Actions without a status are waiting; Failed and
-// Skipped include those of the statuses.
-func (p *Plan) Decide(status map[Action]Status) Decision {
-	d := Decision{Skip: map[Action]string{}, Waits: map[Action]string{}}
-	now := maps.Clone(status)
-	if now == nil {
-		now = map[Action]Status{}
+// called is the name of what an action needs, as its own reason says it.
+func called(a, need Action) string {
+	switch {
+	case need.Component == a.Component && need.Check == "":
+		return "its own build"
+	case need.Component == a.Component:
+		return "its " + need.Check
 	}
-	busy := false
-	for _, a := range p.Actions { // needs come before those that need them
-		switch now[a] {
-		case Active:
-			busy = true
-		case Failed:
-			d.Failed = append(d.Failed, a)
-		case Skipped:
-			d.Skipped = append(d.Skipped, a)
-		case Waiting, "":
-			switch bad, open := p.blocked(a, now); {
-			case bad != "":
-				now[a] = Skipped
-				d.Skip[a] = bad
-				d.Skipped = append(d.Skipped, a)
-			case open != "":
-				d.Waits[a] = open
-			default:
-				d.Start = append(d.Start, a)
-			}
-		}
-	}
-	d.Done = !busy && len(d.Start) == 0 && len(d.Waits) == 0
-	return d
-}
-
-func (p *Plan) blocked(a Action, now map[Action]Status) (bad, open string) {
-	var waits []string
-	for _, need := range p.needs[a] {
-		who := need.Component
-		if who == a.Component {
-			who = "its own build"
-		}
-		switch now[need] {
-		case Passed:
-		case Failed:
-			return fmt.Sprintf("skipped because %s failed", who), ""
-		case Skipped:
-			return fmt.Sprintf("skipped because %s was skipped", who), ""
-		default:
-			waits = append(waits, who)
-		}
-	}
-	if len(waits) == 0 {
-		return "", ""
-	}
-	return "", "waits for " + strings.Join(waits, ", ")
+	return need.String()
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 
@@ -44,7 +45,8 @@ func (a *app) serverCmd() *cobra.Command {
 and agents meet it on a NATS server. Repositories and artifacts stay in its
 folder. One server works on a database at a time; another is refused.`,
 		Example: `  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --listen 0.0.0.0:8470 --url http://slipway.lan:8470
-  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --bus nats://bus:4222`,
+  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --bus nats://bus:4222
+  slipway server --data /srv/slipway --listen 0.0.0.0:443 --url https://slipway.lan --tls-cert slipway.crt --tls-key slipway.key`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &cfg) },
 	}
@@ -63,6 +65,8 @@ func (a *app) serverFlags(cmd *cobra.Command, cfg *server.Config) {
 	f := cmd.Flags()
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:8470", "HOST:PORT of HTTP; port 0 takes a free one")
 	f.StringVar(&cfg.URL, "url", "", "how others reach this server (default: http://HOST:PORT)")
+	f.StringVar(&cfg.TLSCert, "tls-cert", "", "PEM file of the certificate for HTTP, git and the embedded bus; it may be renewed while the server runs (default: no TLS)")
+	f.StringVar(&cfg.TLSKey, "tls-key", "", "PEM file of its key")
 	f.StringVar(&cfg.BusAddr, "bus-listen", "", "HOST:PORT where agents reach the embedded bus (default: a free port of loopback)")
 	f.IntVar(&cfg.Slots, "slots", 0, "builds at once (default: the number of processors)")
 	f.StringVar(&cfg.SMTP, "smtp", "", "smtp://[USER:PASSWORD@]HOST:PORT for notifications by mail (default: none is sent)")
@@ -83,14 +87,15 @@ func (a *app) serve(cmd *cobra.Command, cfg *server.Config) error {
 // remember leaves word of the server for the commands that follow, and tells where to look.
 func (a *app) remember(data, url string) {
 	dir, err := filepath.Abs(data)
-	if err == nil {
-		err = writeContext(filepath.Join(dir, contextName), contextFile{Server: url, Data: dir})
+	ca, caErr := absolute(cmp.Or(a.ca, a.env("SLIPWAY_CA")))
+	if err = cmp.Or(err, caErr); err == nil {
+		err = writeContext(filepath.Join(dir, contextName), contextFile{Server: url, Data: dir, CA: ca})
 	}
 	if err == nil {
 		var path string
 		if path, err = a.configPath(); err == nil {
 			if c, readErr := readContext(path); readErr != nil || c.Data != "" { // what 'slipway login' wrote is kept
-				err = writeContext(path, contextFile{Server: url, Data: dir})
+				err = writeContext(path, contextFile{Server: url, Data: dir, CA: ca})
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"slipway.dev/slipway/internal/platform/bus"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
+	"slipway.dev/slipway/internal/platform/transport"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/store"
 )
@@ -33,6 +35,12 @@ func Run(ctx context.Context, cfg Config) error {
 	log, err := lifecycle.NewLogger(cfg.Log.To, orDefault(cfg.Log.Format, "text"), orDefault(cfg.Log.Level, "info"))
 	if err != nil {
 		return err
+	}
+	var secure *tls.Config
+	if cfg.TLSCert != "" {
+		if secure, err = transport.Server(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return err
+		}
 	}
 	unlock, err := lockFolder(cfg.Data)
 	if err != nil {
@@ -50,14 +58,14 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	g := lifecycle.New(log)
 	front := &frontDoor{}
-	listener := lifecycle.NewHTTP(g, cfg.Listen, front, log, front.close)
+	listener := lifecycle.NewHTTP(g, cfg.Listen, secure, front, log, front.close)
 	var release func()
 	hold := func(ctx context.Context) (err error) {
 		release, err = db.Hold(ctx, holdWait, func(err error) { g.Fail("database", err) })
 		return err
 	}
 	g.Add(tracer.Part(), lifecycle.Part{Name: "database", Start: hold, Stop: func(context.Context) error { release(); return nil }, Ready: db.Ping})
-	r := &running{cfg: cfg, log: log, db: db, group: g, tracer: tracer, front: front, listener: listener, metrics: newMetrics(db)}
+	r := &running{cfg: cfg, secure: secure, log: log, db: db, group: g, tracer: tracer, front: front, listener: listener, metrics: newMetrics(db)}
 	g.Add(lifecycle.Part{Name: "listener", Start: listener.Part().Start}) // first, so that the URL is known and a taken port fails at once
 	g.Add(lifecycle.Part{Name: "stages", Start: r.wire})
 	g.Add(r.parts()...)
@@ -76,6 +84,7 @@ const holdWait = 5 * time.Second
 // running is a server in the making: what the parts hand to those that start after them.
 type running struct {
 	cfg      Config
+	secure   *tls.Config // of HTTP and the embedded bus; nil: neither speaks TLS
 	log      *slog.Logger
 	db       *store.DB
 	group    *lifecycle.Group
@@ -154,7 +163,7 @@ func (r *running) startBus(context.Context) (err error) {
 		}
 		r.bus = external
 	} else {
-		embedded, err := bus.StartEmbedded(bus.EmbeddedConfig{Dir: r.cfg.dir("bus"), Listen: r.cfg.BusAddr, Lookup: r.svc.lab.NodeByKey, Log: r.log})
+		embedded, err := bus.StartEmbedded(bus.EmbeddedConfig{Dir: r.cfg.dir("bus"), Listen: r.cfg.BusAddr, TLS: r.secure, Lookup: r.svc.lab.NodeByKey, Log: r.log})
 		if err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ type services struct {
 func (r *running) wire(ctx context.Context) error {
 	r.url = r.cfg.URL
 	if r.url == "" {
-		r.url = urlOf(r.listener.Addr())
+		r.url = urlOf(r.listener.Addr(), r.secure != nil)
 	}
 	disk, err := artifact.OpenDisk(r.cfg.dir("artifacts"))
 	if err != nil {

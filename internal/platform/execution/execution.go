@@ -30,9 +30,10 @@ const (
 
 // Request is one action to run.
 type Request struct {
-	Action artifact.Digest // of the Action message
-	Limits Limits
-	Log    io.Writer // gets standard output and error as they come; nil drops them
+	Action  artifact.Digest // of the Action message
+	Limits  Limits
+	Log     io.Writer // gets standard output and error as they come; nil drops them
+	NoCache bool      // run it although a cluster's cache has a result
 }
 
 // Limits bounds one run besides the action's own timeout; a zero field takes the executor's default.

@@ -21,7 +21,7 @@ import (
 	"slipway.dev/slipway/internal/platform/execution"
 )
 
-// Rig is an executor under test and the store whose actions it runs. Both are fresh. The executor runs on this machine, or
+// Rig is an executor under test and the store whose actions it runs, which is fresh. The executor runs on this machine, or
 // processes that it starts do, so that the suite can see whether they are gone.
 type Rig struct {
 	Store    *artifact.Disk

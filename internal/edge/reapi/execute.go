@@ -119,7 +119,7 @@ func (s *Server) Execute(r *repb.ExecuteRequest, stream repb.Execution_ExecuteSe
 			return err
 		}
 	}
-	o, err := s.begin(digest, r, auth.Actor(ctx))
+	o, err := s.begin(Order{Action: digest, NoCache: r.SkipCacheLookup || !action.Cacheable(), Priority: r.GetExecutionPolicy().GetPriority(), User: auth.Actor(ctx)}, r.ActionDigest)
 	if err != nil {
 		return err
 	}
@@ -127,24 +127,23 @@ func (s *Server) Execute(r *repb.ExecuteRequest, stream repb.Execution_ExecuteSe
 }
 
 // begin starts an execution, which lives until its end or the server's.
-func (s *Server) begin(digest artifact.Digest, r *repb.ExecuteRequest, user string) (*operation, error) {
+func (s *Server) begin(order Order, action *repb.Digest) (*operation, error) {
 	log, err := newLiveLog(s.cfg.Temp)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(s.life)
-	o := &operation{name: "operations/" + ulid.Make().String(), action: r.ActionDigest, cancel: cancel, log: log, linger: s.cfg.Linger,
+	o := &operation{name: "operations/" + ulid.Make().String(), action: action, cancel: cancel, log: log, linger: s.cfg.Linger,
 		stage: repb.ExecutionStage_QUEUED, changed: make(chan struct{})}
 	s.mu.Lock()
 	s.operations[o.name] = o
 	s.mu.Unlock()
 	s.work.Go(func() {
-		res, err := s.farm.Execute(ctx, Order{
-			Action: digest, Priority: r.GetExecutionPolicy().GetPriority(), User: user, Log: log,
-			Started: func(worker string) { o.set(func() { o.stage, o.worker = repb.ExecutionStage_EXECUTING, worker }) },
-		})
+		order.Log = log
+		order.Started = func(worker string) { o.set(func() { o.stage, o.worker = repb.ExecutionStage_EXECUTING, worker }) }
+		res, err := s.farm.Execute(ctx, order)
 		log.end()
-		response := s.response(ctx, digest, res, err)
+		response := s.response(ctx, order.Action, res, err)
 		o.set(func() { o.stage, o.response = repb.ExecutionStage_COMPLETED, response })
 		cancel(nil)
 		s.remember(o)

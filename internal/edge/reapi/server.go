@@ -14,9 +14,11 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	bspb "google.golang.org/genproto/googleapis/bytestream"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
@@ -186,12 +188,11 @@ func (s *Server) answer(method string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if slipway.Is(err, slipway.Internal) {
-		if st := toStatus(err); st != err {
-			s.cfg.Log.Warn("remote execution", "method", method, "err", err)
-		}
+	st := toStatus(err)
+	if status.Code(st) == codes.Internal {
+		s.cfg.Log.Error("remote execution", "method", method, "err", err)
 	}
-	return toStatus(err)
+	return st
 }
 
 type admittedStream struct {

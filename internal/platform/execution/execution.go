@@ -22,10 +22,11 @@ import (
 
 // Platform properties that Slipway's own executors know. Others are labels that a worker must have.
 const (
-	PropertyWritable = "slipway-writable" // top folders of the input root that the action may write to: "src,out"
-	PropertyRoot     = "slipway-root"     // top folder of the input root that is shown as / (its usr, bin, lib, etc ...); absent: the host's tools
-	PropertyHost     = "slipway-host"     // fingerprint of the host's tools; an executor with others refuses the action
-	PropertySandbox  = "slipway-sandbox"  // version of the sandbox; only keys different
+	PropertyWritable   = "slipway-writable"   // top folders of the input root that the action may write to: "src,out"
+	PropertyRoot       = "slipway-root"       // top folder of the input root that is shown as / (its usr, bin, lib, etc ...); absent: the host's tools
+	PropertyHost       = "slipway-host"       // fingerprint of the host's tools; an executor with others refuses the action
+	PropertyUnconfined = "slipway-unconfined" // "allow": runs without a sandbox, because none can run where it was asked for; never mistaken for one that had it
+	PropertySandbox    = "slipway-sandbox"    // version of the sandbox; only keys different
 )
 
 // Request is one action to run.

@@ -11,6 +11,7 @@ import (
 
 	"slipway.dev/slipway/internal/edge/httpapi/wire"
 	"slipway.dev/slipway/internal/stage/build/farm"
+	"slipway.dev/slipway/internal/stage/build/retain"
 )
 
 // Worker is a worker of the farm, with what it runs.
@@ -27,6 +28,14 @@ func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
 // Tasks lists the farm's tasks, newest first; product and state (queued, claimed, done) may be empty, limit 0 is all.
 func (c *Client) Tasks(ctx context.Context, product, state string, limit int) iter.Seq2[Task, error] {
 	return list[Task](ctx, c, "/api/v1/tasks", values("product", product, "state", state), limit)
+}
+
+// Collected tells what a collection kept and removed.
+type Collected = retain.Report
+
+// Collect removes the artifacts and logs that nothing needs; with dry it only tells.
+func (c *Client) Collect(ctx context.Context, dry bool) (Collected, error) {
+	return do[Collected](ctx, c, http.MethodPost, "/api/v1/artifacts/collect", url.Values{"dry": {strconv.FormatBool(dry)}}, nil)
 }
 
 // Farm is the farm of a server as a worker elsewhere sees it: its tasks ([farm.Server]) and its blobs.

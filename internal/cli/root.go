@@ -148,14 +148,14 @@ tagged release that runs on the product's nodes.`,
 		&cobra.Group{ID: "admin", Title: "Administer:"})
 	// One line per verb, by group.
 	root.AddCommand(grouped("run",
-		a.initCmd(), a.upCmd(), a.serverCmd(), a.agentCmd(),
+		a.initCmd(), a.upCmd(), a.serverCmd(), a.agentCmd(), a.workerCmd(),
 	)...)
 	root.AddCommand(grouped("road",
-		a.repoCmd(), a.changeCmd(), a.whereCmd(), a.whyCmd(), a.productCmd(), a.componentCmd(), a.graphCmd(), a.checkCmd(), a.schemaCmd(),
-		a.buildCmd(), a.waveCmd(), a.provenanceCmd(), a.sbomCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
+		a.repoCmd(), a.changeCmd(), a.whereCmd(), a.whyCmd(), a.whyBuiltCmd(), a.whyRebuiltCmd(), a.productCmd(), a.componentCmd(), a.graphCmd(), a.checkCmd(), a.schemaCmd(),
+		a.buildCmd(), a.waveCmd(), a.rebuildCmd(), a.provenanceCmd(), a.sbomCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",
-		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.notifyCmd(), a.jobsCmd(), a.versionCmd(),
+		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.notifyCmd(), a.jobsCmd(), a.taskCmd(), a.gcCmd(), a.versionCmd(),
 	)...)
 	root.AddCommand(a.gitHookCmd())
 	return root

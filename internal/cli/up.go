@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -68,7 +69,13 @@ func (a *app) serverFlags(cmd *cobra.Command, cfg *server.Config) {
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "PEM file of the certificate for HTTP, git and the embedded bus; it may be renewed while the server runs (default: no TLS)")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "PEM file of its key")
 	f.StringVar(&cfg.BusAddr, "bus-listen", "", "HOST:PORT where agents reach the embedded bus (default: a free port of loopback)")
-	f.IntVar(&cfg.Slots, "slots", 0, "builds at once (default: the number of processors)")
+	f.IntVar(&cfg.Slots, "slots", 0, "builds at once in the server (default: the number of processors; -1: none, workers do it all)")
+	f.DurationVar(&cfg.Lease, "lease", 30*time.Second, "how long a worker may be silent before its task is given to another")
+	f.DurationVar(&cfg.KeepBuilds, "keep-builds", 30*24*time.Hour, "how long outputs of builds are kept that no release, compose or deployment needs")
+	f.DurationVar(&cfg.KeepLogs, "keep-logs", 30*24*time.Hour, "how long logs of builds are kept")
+	f.StringVar(&cfg.REAPI, "reapi", "", "HOST:PORT where the farm serves the Remote Execution API over gRPC (default: it does not)")
+	f.StringVar(&cfg.Remote, "remote-execution", "", "grpc[s]://HOST:PORT[/INSTANCE] of a cluster that runs the builds (default: sandboxes of this host)")
+	f.StringVar(&cfg.RemoteKey, "remote-token-file", "", "file with the API token for that cluster")
 	f.StringVar(&cfg.SMTP, "smtp", "", "smtp://[USER:PASSWORD@]HOST:PORT for notifications by mail (default: none is sent)")
 	f.StringVar(&cfg.MailFrom, "mail-from", "slipway@localhost", "sender of mail")
 	f.StringVar(&cfg.SignKey, "sign-key", "", "armored OpenPGP private key for packages and repositories; its passphrase is in SLIPWAY_SIGN_PASSPHRASE (default: a key of the server's own)")

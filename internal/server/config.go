@@ -32,6 +32,9 @@ type Config struct {
 	SignKey    string        // file with an armored OpenPGP private key that signs packages and repositories; default one of the server's own
 	SignPass   string        // its passphrase; empty: it has none
 	APKKey     string        // file with a private RSA key in PEM that signs APK packages and repositories; default one of the server's own
+	REAPI      string        // host:port where the farm serves the Remote Execution API over gRPC; default it does not
+	Remote     string        // "grpc[s]://HOST:PORT[/INSTANCE]" of a cluster that runs the builds; default they run in sandboxes of this host
+	RemoteKey  string        // file with the API token for that cluster; default none is sent
 	Binary     string        // this program, for git's hooks; default os.Executable
 	Version    string        // of this program
 	Log        LogConfig

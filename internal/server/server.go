@@ -97,7 +97,8 @@ type running struct {
 	svc *services
 	bus connection
 
-	jobs *jobs.Runner
+	jobs    *jobs.Runner
+	cluster func() error // ends the connection to the cluster that runs builds, if there is one
 }
 
 // connection is the message bus, embedded or external.
@@ -111,15 +112,17 @@ type connection interface {
 
 // parts are the parts between wiring and HTTP, in order.
 func (r *running) parts() []lifecycle.Part {
-	return []lifecycle.Part{
+	all := []lifecycle.Part{
 		{Name: "repositories", Start: func(ctx context.Context) error { return r.svc.source.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.source.Stop(ctx) }},
 		{Name: "bus", Start: r.startBus, Stop: func(context.Context) error { r.bus.Close(); return nil }, Ready: func(ctx context.Context) error { return r.bus.Ready(ctx) }},
 		{Name: "git", Start: func(ctx context.Context) error { return r.svc.git.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.git.Stop(ctx) }},
 		r.background("agents", func(ctx context.Context) error { return r.svc.agents.Serve(ctx, r.bus.NATS()) }),
 		r.background("publisher", r.publish),
+		{Name: "cluster", Stop: func(context.Context) error { return r.cluster() }},
 		{Name: "farm", Start: func(ctx context.Context) error { return r.svc.build.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.build.Stop(ctx) }},
 		{Name: "jobs", Start: r.startJobs, Stop: func(ctx context.Context) error { return r.jobs.Stop(ctx) }},
 	}
+	return append(all, r.reapi()...)
 }
 
 // background is a part that runs f from start to stop.
@@ -202,8 +205,11 @@ func (r *running) startJobs(ctx context.Context) error {
 	if err := r.db.Release(ctx, owner); err != nil {
 		return err
 	}
-	r.jobs, err = jobs.NewRunner(r.db, r.svc.handlers(), jobs.Config{Owner: owner, Log: r.log, Around: r.metrics.around(r.tracer.Job)})
+	r.jobs, err = jobs.NewRunner(r.db, append(r.svc.handlers(), r.collectHandler()), jobs.Config{Owner: owner, Log: r.log, Around: r.metrics.around(r.tracer.Job)})
 	if err != nil {
+		return err
+	}
+	if err := r.wakeCollector(ctx, collectFirst); err != nil {
 		return err
 	}
 	return r.jobs.Start(ctx)

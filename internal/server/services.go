@@ -18,13 +18,12 @@ import (
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/bus"
-	"slipway.dev/slipway/internal/platform/execution/local"
 	"slipway.dev/slipway/internal/platform/jobs"
-	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/provenance"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/build"
+	"slipway.dev/slipway/internal/stage/build/retain"
 	"slipway.dev/slipway/internal/stage/change"
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/deploy"
@@ -53,6 +52,7 @@ type services struct {
 	provenance  *provenance.Service
 	overview    *overview.Service
 	notify      *notify.Service
+	collector   *retain.Service
 
 	git    *githttp.Server
 	agents *agentapi.Server
@@ -72,19 +72,13 @@ func (r *running) wire(ctx context.Context) error {
 	db := r.db
 	s := &services{artifacts: disk, poker: &poker{}}
 	r.svc = s
-	s.auth = auth.New(store.Scope(db, func(tx *store.Tx) auth.Tx { return tx }), auth.Config{Log: r.log,
-		Products: buildProducts{s}, Results: s.gating})
-	s.source = source.New(store.Scope(db, func(tx *store.Tx) source.Tx { return tx }), source.Config{Dir: r.cfg.dir("git"), Log: r.log,
-		Products: buildProducts{s}, Results: s.gating})
+	s.auth = auth.New(store.Scope(db, func(tx *store.Tx) auth.Tx { return tx }), auth.Config{Log: r.log})
+	s.source = source.New(store.Scope(db, func(tx *store.Tx) source.Tx { return tx }), source.Config{Dir: r.cfg.dir("git"), Log: r.log})
 	s.catalog = catalog.New(store.Scope(db, func(tx *store.Tx) catalog.Tx { return tx }), s.source)
 	s.gating = gating.New(store.Scope(db, func(tx *store.Tx) gating.Tx { return tx }))
 	s.lab = lab.New(store.Scope(db, func(tx *store.Tx) lab.Tx { return tx }), spec.ParseExperiment, s.poker, lab.Config{})
 	s.release = release.New(store.Scope(db, func(tx *store.Tx) release.Tx { return tx }), releaseRepository{s.source})
-	runner, err := sandbox.New(r.cfg.dir("sandbox"))
-	if err != nil {
-		return err
-	}
-	exec, err := local.New(disk, runner, local.Config{Dir: r.cfg.dir("work"), Host: build.Fingerprint()})
+	exec, err := r.executor(disk)
 	if err != nil {
 		return err
 	}
@@ -96,6 +90,7 @@ func (r *running) wire(ctx context.Context) error {
 	if err := s.build.Check(ctx); err != nil {
 		r.log.Warn("builds cannot run on this machine", "err", err)
 	}
+	s.collector = r.newCollector()
 	s.integration = integration.New(store.Scope(db, func(tx *store.Tx) integration.Tx { return tx }), integration.Deps{
 		Source: integrationSource{s.source}, Catalog: s.catalog, Changes: landedChanges{s}, Builder: s.build, Lab: s.lab, Gate: s.gating, Releaser: s.release,
 	})
@@ -127,8 +122,7 @@ func (r *running) wire(ctx context.Context) error {
 
 // connectAgents makes what needs the bus.
 func (s *services) connectAgents(r *running) {
-	s.agents = agentapi.New(s.lab, s.artifacts, map[string]agentapi.SyncHandler{"lab": s.lab.Sync, "deploy": s.deploy.Sync}, agentapi.Config{BusURL: r.bus.URL(), Log: r.log,
-		Products: buildProducts{s}, Results: s.gating})
+	s.agents = agentapi.New(s.lab, s.artifacts, map[string]agentapi.SyncHandler{"lab": s.lab.Sync, "deploy": s.deploy.Sync}, agentapi.Config{BusURL: r.bus.URL(), Log: r.log})
 	s.lab.Listening()
 }
 
@@ -158,7 +152,7 @@ func (s *services) handlers() []jobs.Handler {
 func (s *services) routes(r *running) (http.Handler, func()) {
 	api := httpapi.New(httpapi.Services{
 		Version: r.cfg.Version, Auth: s.auth, Ledger: ledger{r.db}, Jobs: r.db, Health: r.group.Health,
-		Source: s.source, Change: s.change, Catalog: s.catalog, Build: s.build, Farm: s.build.Farm(), Artifacts: s.artifacts, Compose: s.compose, Deploy: s.deploy, Integration: s.integration, Gating: s.gating, Release: s.release,
+		Source: s.source, Change: s.change, Catalog: s.catalog, Build: s.build, Farm: s.build.Farm(), Artifacts: s.artifacts, Collector: s.collector, Compose: s.compose, Deploy: s.deploy, Integration: s.integration, Gating: s.gating, Release: s.release,
 		Overview: s.overview, Provenance: s.provenance, Notify: s.notify, Lab: s.lab, Kick: r.bus.Kick,
 		Metrics: r.metrics.registry, Log: r.log,
 	})

@@ -24,6 +24,7 @@ import (
 	"slipway.dev/slipway/internal/provenance"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
+	"slipway.dev/slipway/internal/stage/build/retain"
 	"slipway.dev/slipway/internal/stage/change"
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/deploy"
@@ -51,6 +52,7 @@ type Services struct {
 	Build       *build.Service
 	Farm        Farm
 	Artifacts   artifact.Store // what workers fetch and upload
+	Collector   *retain.Service
 	Provenance  *provenance.Service
 	Compose     *compose.Service
 	Deploy      *deploy.Service
@@ -135,6 +137,7 @@ func New(s Services) *API {
 	a.composes()
 	a.deployments()
 	a.builds()
+	a.rebuilds()
 	a.farm()
 	a.provenance()
 	return a

@@ -12,6 +12,7 @@ import (
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build/farm"
+	"slipway.dev/slipway/internal/stage/build/retain"
 )
 
 // Farm is what the API needs of the farm: what people see, what workers call.
@@ -44,6 +45,13 @@ func (a *API) farm() {
 				return nil, err
 			}
 			return list(ctx, in.Page, tasks, func(t farm.Task) string { return t.ID }), nil
+		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/artifacts/collect", Role: auth.Admin, Summary: "Remove the artifacts and logs that nothing needs",
+		About: "What is kept, and by what, is in the answer. With dry=true nothing is removed. The server does this daily by itself."},
+		func(ctx context.Context, in *struct {
+			Dry bool `query:"dry"`
+		}) (*One[retain.Report], error) {
+			return one(a.Collector.Collect(ctx, in.Dry))
 		})
 	a.claims()
 	a.blobs()

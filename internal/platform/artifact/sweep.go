@@ -378,3 +378,13 @@ func (d *Disk) syncAll() error {
 	}
 	return nil
 }
+
+// Has reports whether a blob is there, without counting that as a use.
+func (d *Disk) Has(digest Digest) bool {
+	name, err := ParseDigest(digest)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(d.blob(name))
+	return err == nil
+}

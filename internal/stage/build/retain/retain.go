@@ -9,6 +9,7 @@
 //	experiments       the same
 //	entries           while they are in the queue
 //	tasks             all inputs and outputs while they are in flight
+//	attestations      statements and bills of materials, and not what they are about
 //	what is derived   never: the action cache, marks, news, results, deliveries
 //
 // What was used in the last day is kept anyway, with all that it names: a push or a wave under way refers to blobs before a
@@ -162,6 +163,8 @@ func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string,
 			switch table {
 			case "builds":
 				return s.build(d, add)
+			case "attestations":
+				return statement(d, add)
 			case "tasks":
 				gone, err := s.task(ctx, d, add)
 				if gone {
@@ -227,6 +230,16 @@ func (s *Service) build(d Document, add func(string, ...artifact.Digest)) error 
 	if s.young(b.Finished, s.keep.Logs) {
 		add("logs", b.Log)
 	}
+	return nil
+}
+
+// statement adds what is told of an artifact, and not the artifact: its provenance outlives it.
+func statement(d Document, add func(string, ...artifact.Digest)) error {
+	var a struct{ Envelope, SBOM artifact.Digest }
+	if err := json.Unmarshal(d.Text, &a); err != nil {
+		return fmt.Errorf("read the attestation %s: %w", d.ID, err)
+	}
+	add("attestations", a.Envelope, a.SBOM)
 	return nil
 }
 

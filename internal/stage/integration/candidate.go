@@ -44,7 +44,7 @@ func (s *Service) compose(ctx context.Context, e Entry, base string) (Candidate,
 			return Candidate{}, err
 		}
 	}
-	if err := s.checkNeeds(ctx, pins, recipes); err != nil {
+	if err := s.checkNeeds(ctx, product, pins, recipes); err != nil {
 		return Candidate{}, err
 	}
 	if err := checkGates(product, data, recipes); err != nil {
@@ -203,7 +203,7 @@ func (c Candidate) wave(id string) slipway.WaveRequest {
 	targets := sorted(in)
 	return slipway.WaveRequest{
 		ID: id, Product: c.Product, For: slipway.Ref("candidate", c.ID),
-		Pins: c.Pins, Targets: targets, Tests: targets,
+		Pins: c.Pins, Targets: targets, Tests: targets, Rules: c.Base,
 		Reason: "candidate " + c.ID + " of the integration queue",
 	}
 }

@@ -28,7 +28,7 @@ type shelf struct {
 }
 
 func (p *shelf) Product(context.Context, string) (spec.Product, string, error) {
-	return p.file, "0", nil
+	return p.file, "", nil // of no commit: nothing else is read there
 }
 
 func (p *shelf) Heads(context.Context, string) ([]slipway.Pin, error) {
@@ -310,7 +310,10 @@ func TestPauseAndCancelRebuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.await("the library's build", func() bool { return w.status(r.Attempts[0].Wave).Components["libwire"].State == "running" })
+	w.await("the library's build", func() bool {
+		b, err := w.s.Build(t.Context(), w.status(r.Attempts[0].Wave).Components["libwire"].Build)
+		return err == nil && b.State == build.Running
+	})
 	if err := w.s.CancelRebuild(t.Context(), r.ID, "ann", "not now"); err != nil {
 		t.Fatal(err)
 	}

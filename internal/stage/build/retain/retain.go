@@ -9,6 +9,7 @@
 //	experiments       the same
 //	entries           while they are in the queue
 //	tasks             all inputs and outputs while they are in flight
+//	attestations      the statement and the SBOM; of a shipped package also the package
 //	attestations      statements and bills of materials, and not what they are about
 //	what is derived   never: the action cache, marks, news, results, deliveries
 //
@@ -172,6 +173,9 @@ func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string,
 				}
 				return err
 			}
+			if table == "attestations" {
+				return attestation(d, add)
+			}
 			holds, err := s.holds(table, d, waves)
 			if err != nil || !holds {
 				return err
@@ -189,6 +193,21 @@ func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string,
 		}
 	}
 	return all, old, nil
+}
+
+// attestation adds what a statement consists of. What it is about needs a reason of its own, unless it was shipped.
+func attestation(d Document, add func(string, ...artifact.Digest)) error {
+	var a struct {
+		Envelope, SBOM, Subject, Compose string
+	}
+	if err := json.Unmarshal(d.Text, &a); err != nil {
+		return fmt.Errorf("read %s: %w", d.ID, err)
+	}
+	add("attestations", a.Envelope, a.SBOM)
+	if a.Compose != "" {
+		add("attestations", a.Subject)
+	}
+	return nil
 }
 
 func (s *Service) holds(table string, d Document, waves map[string]bool) (bool, error) {

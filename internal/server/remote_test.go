@@ -1,15 +1,14 @@
 package server_test
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/execution/executiontest"
 	"slipway.dev/slipway/internal/platform/execution/remote"
@@ -94,15 +93,36 @@ genrule(name = "bad", outs = ["bad.txt"], cmd = "echo why it fails >&2; exit 3")
 	}
 }
 
-// A server whose builds run on another's farm.
+// Builds of one server run on the farm of another: their logs come live, their outputs come home, and a farm that dies meanwhile only delays
+// them.
 func TestBuildsRunOnACluster(t *testing.T) {
 	far, addr := cluster(t)
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte(far.Token()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	near := servertest.New(t, "--remote-execution", "grpc://"+addr, "--remote-token-file", token)
+	near := &outpost{servertest.New(t, "--remote-execution", "grpc://"+addr, "--remote-token-file", token), t}
 	near.Up()
 	near.Ready()
-	_ = fmt.Sprint(time.Second)
+	near.begin()
+	id := near.running(1)
+	far.Kill("server")
+	far.Up()
+	b := near.passed(id)
+	hex := strings.TrimPrefix(b.Output, artifact.Prefix)
+	if _, err := os.Stat(filepath.Join(near.Data(), "artifacts", "blobs", hex[:2], hex)); err != nil {
+		t.Errorf("the output is not here: %v", err)
+	}
+	if log := near.log(id); !strings.Contains(log, "\nstarted\n") {
+		t.Errorf("%s", log)
+	}
+	tasks, err := client.All(far.Client().Tasks(t.Context(), "", "", 0))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("%+v %v", tasks, err)
+	}
+	for _, task := range tasks {
+		if task.Action != b.Key {
+			t.Errorf("the cluster ran %+v", task)
+		}
+	}
 }

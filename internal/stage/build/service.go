@@ -166,6 +166,9 @@ func (s *Service) Forget(ctx context.Context, id, actor string) error {
 
 // end finishes a build inside a transaction: state, event, and a wake for each wave that waits for it.
 func (s *Service) end(ctx context.Context, tx Tx, b *Build, outcome slipway.Outcome, reason string) error {
+	if b.Unconfined {
+		reason += " (unconfined)"
+	}
 	b.State, b.Outcome, b.Reason, b.Finished = Done, outcome, reason, tx.Now()
 	if err := tx.Builds().Put(ctx, *b); err != nil {
 		return err

@@ -258,10 +258,27 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	default:
 		exit.Status, exit.Code = Exited, *end.code
 		if exit.Code != 0 {
+			if err := r.full(); err != nil {
+				return exit, err
+			}
 			exit.Limit = r.group.hit()
 		}
 	}
 	return exit, nil
+}
+
+// almostFull is how few bytes a disk has left when a command may have failed for want of them.
+const almostFull = 64 << 10
+
+// full is the error of a command that failed while a disk that it may write to was full: that is not its fault.
+func (r *run) full() error {
+	for _, m := range r.spec.Mounts {
+		var st unix.Statfs_t
+		if m.Writable && unix.Statfs(m.Source, &st) == nil && (int64(st.Bavail)*st.Bsize < almostFull || st.Files > 0 && st.Ffree == 0) {
+			return slipway.Errorf(slipway.Unavailable, "the disk is full").At(m.Source).Try("make room on the disk of this folder; then it is tried again")
+		}
+	}
+	return nil
 }
 
 // copyLog moves the output to the log until all writers are gone; it keeps reading after the limit so that nobody hangs.

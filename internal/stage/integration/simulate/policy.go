@@ -189,21 +189,14 @@ func (s *world) result() Result {
 	}
 	r.P50, r.P95, r.P99 = quantile(0.5), quantile(0.95), quantile(0.99)
 	r.BuildsPerChange = float64(s.started) / float64(len(s.w.Changes))
-	for edge, minutes := range s.rigs {
-		_ = edge
-		r.RigMinutes += minutes
-	}
-	edges := make([]speculate.Edge, 0, len(s.rigs))
-	for e := range s.rigs {
-		edges = append(edges, e)
-	}
-	for _, e := range edges {
+	for _, e := range s.edges {
+		r.RigMinutes += s.rigs[e]
 		if !s.used[e] {
 			r.WastedRigMinutes += s.rigs[e]
 		}
 	}
 	for i, p := range s.w.Pools {
-		r.Utilization = max(r.Utilization, s.busy[i]/float64(p.Total)/max(s.now, 1))
+		r.Utilization = max(r.Utilization, s.atClose[i]/float64(p.Total)/max(close, 1))
 	}
 	return r
 }

@@ -386,7 +386,7 @@ func (w *world) weigh(i, k int, prior float64) bool {
 // passOdds are the odds against a pass, from the logarithm of its chance.
 func passOdds(lnPass float64) float64 {
 	p := math.Exp(lnPass)
-	return max(1-p, 1e-6) / max(p, 1e-6)
+	return max(1-p, 1e-12) / max(p, 1e-12)
 }
 
 // passLog is the logarithm of the predicted chance that an entry passes one check.

@@ -21,10 +21,7 @@ func Judge(ctx context.Context, st artifact.Opener, r Result, outputs []string, 
 	if err != nil {
 		return "", "", err
 	}
-	took := r.Wall.Round(10 * time.Millisecond).String()
-	if strings.Contains(r.Reason, "unconfined") { // nobody shall take it for one that had a sandbox
-		took += ", unconfined"
-	}
+	took := r.Wall.Round(10 * time.Millisecond)
 	switch {
 	case r.Status == execution.TimedOut:
 		return slipway.Timeout, r.Reason + said, nil

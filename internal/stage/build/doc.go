@@ -3,11 +3,13 @@
 //
 // A wave names targets and pins. The recipes (slipway.yaml at each pin) give the graph; [plan] orders it. Each vertex is an
 // action: the build of a component, or one of its tests. An action's key is the digest of a Remote Execution API Action
-// message: the command with its environment, the tools of the host, and the input tree
+// message: the command with its environment, the fingerprint of the host's tools unless it has a buildroot, and the input tree
 //
 //	src/         the component's folder at its commit
+//	repo/PATH    what else of its repository it declares
 //	deps/NAME/   the output tree of each component that it needs
 //	out/         for tests: its own output tree
+//	root/        the tree of its buildroot, shown as / (package buildroot)
 //
 // so a key is known as soon as the outputs of what it needs are. Then one of four things happens, in one transaction:
 // the key was built before (reused); it failed before, by its own fault (the failure is reused: the same input fails again;
@@ -24,7 +26,8 @@
 // at any point, a build runs again from the start: its output tree and log become visible only in the transaction that
 // ends it. While it runs its log is a file that [Service.Log] follows; afterwards it is an artifact.
 //
-// What a build sees is fixed: /build/src (its working directory, writable), $OUT=/build/out, $DEPS=/build/deps, $SRC, HOME, PATH, a UTF-8
+// The command finds its folders from where it is, so it runs on any Remote Execution cluster. On our own workers what it sees is fixed: /build/src (its working directory, writable), $OUT=/build/out, $DEPS=/build/deps, $SRC, $REPO, HOME, PATH, a UTF-8
 // locale, UTC, SOURCE_DATE_EPOCH (the author time of the last commit that touched the component's path), and $VERSION if it asks
-// to be stamped. Tests see $OUT read-only. Nothing else: see platform/sandbox.
+// to be stamped. Tests see $OUT read-only. Nothing else: see platform/sandbox. Where no sandbox
+// can run, builds are refused, unless the product allows them unconfined; those say so, and have other keys.
 package build

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) queueSimulateCmd() *cobra.Command {
-	var profile, policy, predictor string
+	var profile, policy, predictor, chart string
 	var load float64
 	var seed uint64
 	var entries int
@@ -65,8 +65,14 @@ The load is the share of capacity that the oracle uses.`,
 			if err != nil {
 				return err
 			}
+			drawn := simulate.Chart(fmt.Sprintf("%s, load %.2f, predictor %s", w.Name, w.Load, predictor), results)
+			if chart != "" {
+				if err := os.WriteFile(chart, []byte(drawn), 0o644); err != nil {
+					return err
+				}
+			}
 			if a.format == "svg" {
-				_, err := fmt.Fprint(a.out, simulate.Chart(fmt.Sprintf("%s, load %.2f, predictor %s", w.Name, w.Load, predictor), results))
+				_, err := fmt.Fprint(a.out, drawn)
 				return err
 			}
 			return a.print(results, func() *table { return simulated(results) })
@@ -78,6 +84,7 @@ The load is the share of capacity that the oracle uses.`,
 	f.StringVar(&policy, "policy", "all", "all, "+strings.Join(simulate.Policies(), ", "))
 	f.StringVar(&predictor, "predictor", "97", "what predicts outcomes: 97 or 90 (percent right), none, historical, logistic")
 	f.Uint64Var(&seed, "seed", 1, "of all that is drawn by chance")
+	f.StringVar(&chart, "chart", "", "write the chart (SVG) to this file too")
 	f.IntVar(&entries, "entries", 0, "how many entries come; default: as the profile has it")
 	return cmd
 }

@@ -73,7 +73,6 @@ type world struct {
 	ended    []ended
 	tries    map[speculate.Edge]int
 	pools    map[string]int
-	dirty    bool
 	lastRun  int64
 	started  int
 	busy     []float64 // minutes by pool

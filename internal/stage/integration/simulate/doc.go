@@ -17,7 +17,8 @@
 // # What is measured
 //
 // Turnaround is from arrival to landing, of the entries that landed, leaving out those that came in the first tenth and the last seventh. Ratios are of quantiles to the
-// oracle's. A wrong eviction is of an entry that passes by itself, conflicts with nothing that had landed, and depends on nothing that had left. A
+// oracle's. A wrong eviction is of an entry that passes by itself, conflicts with nothing that had landed, and depends on nothing that had left. Its author
+// puts it into the queue again at once, as a new patchset, and its turnaround goes on: a policy gains nothing by throwing out what was unlucky. A
 // rig minute is wasted if its run was used by no landing and no eviction. builds_per_change counts runs of all checks, also cancelled ones.
 //
 // # The oracle

@@ -160,7 +160,7 @@ func predictorOf(w *Workload, kind string, seed uint64) (func(*Change) float64, 
 // result measures what happened. Turnaround is of the entries that landed, among those that arrived after the first tenth and before the last
 // seventh, so that neither the empty queue at the beginning nor its end counts.
 func (s *world) result() Result {
-	r := Result{Profile: s.w.Name, Load: s.w.Load, Entries: len(s.w.Changes), Plans: s.plans, StarvationAge: s.oldest, Bypassed: s.bypassed}
+	r := Result{Profile: s.w.Name, Load: s.w.Load, Entries: len(s.w.Changes), Plans: s.plans, StarvationAge: s.oldest, Bypassed: s.bypassed, WrongEvictions: s.wrong}
 	first, last := len(s.w.Changes)/10, len(s.w.Changes)-len(s.w.Changes)/7
 	close := s.w.Changes[len(s.w.Changes)-1].At
 	var turnaround []float64
@@ -175,9 +175,6 @@ func (s *world) result() Result {
 			}
 		} else {
 			r.Evicted++
-		}
-		if e.wrong {
-			r.WrongEvictions++
 		}
 	}
 	slices.Sort(turnaround)

@@ -50,7 +50,6 @@ type ended struct {
 	at     float64
 	landed bool
 	why    speculate.Why
-	wrong  bool
 }
 
 // world is one simulation under way.
@@ -82,6 +81,9 @@ type world struct {
 	plans    int
 	seed     uint64
 	bypassed int
+	wrong    int                  // evictions of innocents
+	again    map[speculate.ID]int // how often each came again after that
+	digest   map[speculate.ID]speculate.State
 	atClose  []float64 // minutes that each pool was busy until the last arrival
 	oldest   float64
 }
@@ -91,7 +93,7 @@ type world struct {
 func simulate(w *Workload, planner speculate.Planner, predict func(*Change) float64, learn func(*Change, bool), seed uint64, progress func(done, all int)) (*world, error) {
 	s := &world{w: w, planner: planner, predict: predict, learn: learn, ledger: speculate.NewLedger(), running: map[int64]*run{},
 		landed: map[speculate.ID]bool{}, ended: make([]ended, len(w.Changes)), tries: map[speculate.Edge]int{}, pools: map[string]int{},
-		busy: make([]float64, len(w.Pools)), used: map[speculate.Edge]bool{}, rigs: map[speculate.Edge]float64{}, seed: seed}
+		busy: make([]float64, len(w.Pools)), used: map[speculate.Edge]bool{}, again: map[speculate.ID]int{}, digest: map[speculate.ID]speculate.State{}, rigs: map[speculate.Edge]float64{}, seed: seed}
 	for t, c := range w.Checks {
 		s.base = append(s.base, speculate.Digest("base of "+c.Name))
 		s.ledger.Prove(t, s.base[t])
@@ -148,16 +150,22 @@ func (s *world) arrive() {
 	for s.next < len(s.w.Changes) && s.w.Changes[s.next].At <= s.now {
 		c := s.w.Changes[s.next]
 		s.next++
-		e := speculate.Entry{ID: c.ID, Digest: speculate.Digest(fmt.Sprint("entry ", c.ID)), Needs: slices.Clone(c.Needs), DependsOn: c.DependsOn,
-			Arrived: c.At, P: s.predict(c)}
-		for k := range e.Needs { // predicted within 10 %
-			e.Needs[k].Minutes *= 0.9 + 0.2*chance(s.seed, "length", c.ID, k)
-		}
-		if n := len(s.live); n > 0 {
-			e.Rank = s.live[n-1].Rank + 1
-		}
-		s.live = append(s.live, e)
+		s.enter(c)
 	}
+}
+
+// enter puts a change at the end of the queue; one that was thrown out and comes again is a new patchset.
+func (s *world) enter(c *Change) {
+	s.digest[c.ID] = speculate.Digest(fmt.Sprint("entry ", c.ID, " ", s.again[c.ID]))
+	e := speculate.Entry{ID: c.ID, Digest: s.digest[c.ID], Needs: slices.Clone(c.Needs), DependsOn: c.DependsOn,
+		Arrived: c.At, P: s.predict(c)}
+	for k := range e.Needs { // predicted within 10 %
+		e.Needs[k].Minutes *= 0.9 + 0.2*chance(s.seed, "length", c.ID, k)
+	}
+	if n := len(s.live); n > 0 {
+		e.Rank = s.live[n-1].Rank + 1
+	}
+	s.live = append(s.live, e)
 }
 
 // finish takes in the runs that have ended.
@@ -365,7 +373,7 @@ func (s *world) land(l speculate.Landing) error {
 			if _, has := moves[n.Check]; !has {
 				checks = append(checks, n.Check)
 			}
-			moves[n.Check] = moves[n.Check].Plus(speculate.Digest(fmt.Sprint("entry ", id)))
+			moves[n.Check] = moves[n.Check].Plus(s.digest[id])
 		}
 	}
 	slices.Sort(checks)
@@ -415,7 +423,13 @@ func (s *world) evict(e speculate.Eviction) error {
 	for _, d := range c.DependsOn {
 		innocent = innocent && s.landed[d]
 	}
-	s.end(c, ended{at: s.now, why: e.Why, wrong: innocent})
+	if innocent {
+		s.wrong++
+		s.again[c.ID]++
+		s.enter(c)
+		return nil
+	}
+	s.end(c, ended{at: s.now, why: e.Why})
 	return nil
 }
 

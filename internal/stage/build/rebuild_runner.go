@@ -111,21 +111,23 @@ func (s *Service) report(ctx context.Context, r Rebuild, w Wave) error {
 	if s.cfg.Results == nil {
 		return nil
 	}
+	var all []slipway.Result
 	for name, c := range w.Components {
 		one := slipway.Result{Product: r.Product, Subject: r.subject(), Check: "build", Item: name, Outcome: c.Outcome, Reason: c.Reason, Link: slipway.Ref("build", c.Build)}
 		if c.Build != "" && c.Outcome != "" {
-			if err := s.cfg.Results.Record(ctx, one); err != nil {
-				return err
-			}
+			all = append(all, one)
 		}
 		for _, t := range c.Tests {
 			if t.State != "finished" || t.Build == "" {
 				continue
 			}
 			one.Check, one.Outcome, one.Reason, one.Link = t.Check, t.Outcome, t.Reason, slipway.Ref("build", t.Build)
-			if err := s.cfg.Results.Record(ctx, one); err != nil {
-				return err
-			}
+			all = append(all, one)
+		}
+	}
+	for part := range slices.Chunk(all, 250) { // so that other writers need not wait for long
+		if err := s.cfg.Results.RecordAll(ctx, part); err != nil {
+			return err
 		}
 	}
 	return nil

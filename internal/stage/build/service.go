@@ -102,7 +102,7 @@ func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec executio
 func (s *Service) Handlers() []jobs.Handler {
 	return append([]jobs.Handler{
 		{Kind: "build.wave", Slots: 2, Do: s.advance},
-		{Kind: "build.inspect", Slots: 2, Do: s.inspect},
+		{Kind: "build.inspect", Slots: 8, Do: s.inspect},
 	}, s.rebuildHandlers()...)
 }
 

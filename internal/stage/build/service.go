@@ -34,6 +34,7 @@ type Config struct {
 
 	Products Products // what it knows of products; may be nil
 	Results  Results  // takes what inspections find; may be nil
+	Gate     Gate     // excuses failed checks of rebuilds; may be nil
 }
 
 // Limits bounds every build; zero fields take the sandbox's defaults.

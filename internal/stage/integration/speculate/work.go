@@ -157,12 +157,19 @@ const (
 )
 
 // mend adds the runs that tell whether an entry that waits for the base to be mended is what mends it: each check once, alone on the base. If all of them
-// pass it can land, and the base is good again. The base itself is run again a few times too.
+// pass it can land, and the base is good again. The base itself is run again a few times too..
 func (w *world) mend(tasks []task, n, i int) []task {
 	e, v := &w.Entries[i], &w.views[i]
 	chance := mends
 	if e.Urgent {
 		chance = 1
+	}
+	for k, need := range e.Needs {
+		c := &w.Checks[need.Check]
+		if pool, known := w.pools[c.Label]; known && w.baseFails(need.Check) && w.Ledger.Of(w.control(need.Check)).Fails < stubborn {
+			tasks = w.test(tasks, task{entry: i, need: k, order: n, needed: mends, minutes: need.Minutes, pool: pool,
+				why: c.Name + " fails on the base; run again, since nothing goes on until it passes"})
+		}
 	}
 	var tries []task
 	tier := 0
@@ -179,11 +186,6 @@ func (w *world) mend(tasks []task, n, i int) []task {
 		}
 		try := task{entry: i, need: k, order: n, edge: w.edge(need.Check, nv), needed: chance, minutes: need.Minutes, pool: pool,
 			why: "a check fails on the base; this tells whether the entry mends it"}
-		if w.baseFails(need.Check) && w.Ledger.Of(w.control(need.Check)).Fails < stubborn {
-			again := try
-			again.needed, again.why = mends, c.Name+" fails on the base; run again, since nothing goes on until it passes"
-			tasks = w.test(tasks, again)
-		}
 		if !w.base[need.Check] {
 			try.edge.From = Nothing // a step from what fails proves nothing
 		}
@@ -196,7 +198,7 @@ func (w *world) mend(tasks []task, n, i int) []task {
 	for _, t := range tries {
 		if r := v.needs[t.need].run; r >= 0 {
 			w.needed[r] = max(w.needed[r], chance)
-		} else if chance >= w.o.floor(w.Pools[t.pool].Weight) {
+		} else {
 			tasks = append(tasks, t)
 		}
 	}

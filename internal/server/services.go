@@ -166,7 +166,7 @@ func (s *services) routes(r *running) (http.Handler, func()) {
 	mux.Handle("/agent/", s.agents.Handler())
 	mux.Handle("/composes/", s.compose.Handler())
 	dashboard := web.New(web.Services{
-		Auth: s.auth, Ledger: webLedger{r.db}, Catalog: s.catalog, Changes: s.change, Builds: s.build, Queue: s.integration, Lab: s.lab,
+		Auth: s.auth, Ledger: webLedger{r.db}, Catalog: s.catalog, Changes: s.change, Builds: s.build, Farm: s.build.Farm(), Queue: s.integration, Lab: s.lab,
 		Gating: s.gating, Release: s.release, Compose: s.compose, Deploy: s.deploy, Version: r.cfg.Version, Log: r.log,
 	})
 	mux.Handle("/ui/", dashboard)

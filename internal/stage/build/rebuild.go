@@ -289,7 +289,7 @@ func (s *Service) StartRebuild(ctx context.Context, product string, c RebuildCau
 	if c.Module != "" { // the module alone; who needs it from outside is another's concern
 		r.Targets = slices.Sorted(maps.Keys(p.Changed))
 	}
-	why := cmp.Or(c.Reason, fmt.Sprintf("%d components changed, %d more may have to follow", p.Certain, p.Possible))
+	why := cmp.Or(c.Reason, fmt.Sprintf("components that changed: %d, and %d more may have to follow", p.Certain, p.Possible))
 	err = s.store.Update(ctx, func(tx Tx) error {
 		r := &r
 		r.Attempts = nil

@@ -102,8 +102,10 @@ func (a *app) rebuildStartCmd() *cobra.Command {
 		Use:   "start PRODUCT",
 		Short: "Start a rebuild of what a change concerns",
 		Long: `Builds what a change concerns, tier by tier. A tier begins when the checks of
-those before it have ended; what fails one is not built upon. After a fix is
-pushed the rebuild goes on by itself where it stopped.`,
+those before it have ended: the tests, starts: and default checks of each component
+(outputs, files, arch, linkage, paths; installs, by rpm and dpkg into a root of
+its own). What fails one is not built upon. After a fix is pushed, or a waiver
+granted, the rebuild goes on by itself where it stopped.`,
 		Example: "  slipway rebuild start ferry --component libtide\n  slipway rebuild start ferry --all --limit 2 --reason 'a new compiler'\n  slipway rebuild start ferry --module base --strategy only-changed",
 		Args:    cobra.ExactArgs(1),
 	}

@@ -59,6 +59,7 @@ func (a *app) tokenCreateCmd() *cobra.Command {
 		Short: "Create an API token and print it, this once",
 		Example: `  slipway token create laptop
   slipway token create ci --role developer --expires 720h
+  slipway token create big-1 --role worker     # for slipway worker
   slipway token create ada --user ada`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

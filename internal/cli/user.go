@@ -91,7 +91,7 @@ func (a *app) userSetCmd() *cobra.Command {
 			if slipway.Is(err, slipway.NotFound) {
 				if role == "" {
 					return slipway.Errorf(slipway.Invalid, "there is no user %s yet, and a new one needs a role", args[0]).At("--role").
-						Try("give --role viewer, developer, gatekeeper, operator or admin")
+						Try("give --role viewer, developer, gatekeeper, operator, admin or worker")
 				}
 				u = client.User{Name: args[0]}
 			} else if err != nil {
@@ -115,7 +115,7 @@ func (a *app) userSetCmd() *cobra.Command {
 			return a.printUser(u)
 		},
 	}
-	cmd.Flags().StringVar(&role, "role", "", "viewer, developer, gatekeeper, operator or admin")
+	cmd.Flags().StringVar(&role, "role", "", "viewer, developer, gatekeeper, operator or admin; or worker, which may run builds for the farm and nothing else")
 	cmd.Flags().StringVar(&fullName, "full-name", "", "the person's name")
 	cmd.Flags().StringVar(&email, "email", "", "mail address")
 	cmd.Flags().BoolVar(&disable, "disable", false, "refuse the user's tokens and sessions")

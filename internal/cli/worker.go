@@ -31,8 +31,9 @@ func (a *app) workerCmd() *cobra.Command {
 		Use:   "worker",
 		Short: "Run builds of a server on this machine",
 		Long: `Dials out to a server, claims tasks of its farm and runs them here, in the same
-sandbox as the server. The token is that of an operator: a worker reads and writes
-artifacts, and what it says an action made is believed.
+sandbox as the server. Its token has the role worker (slipway token create big-1
+--role worker): it claims tasks, reports them and moves artifacts, and may do nothing
+else. What it says an action made is believed.
 
 A signal drains the worker: it ends what it runs, and takes nothing new. A second one
 ends it at once; what it ran is then run again elsewhere when its claim expires.`,

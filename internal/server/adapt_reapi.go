@@ -47,7 +47,7 @@ func (f remoteFarm) Execute(ctx context.Context, o reapi.Order) (execution.Resul
 	}
 	host, labels := farm.Requirements(platform)
 	t, err := f.Run(ctx, farm.Submission{
-		Action: o.Action, Name: nameOf(o.User, a), Class: classOf(o.Priority), NoCache: o.NoCache, Host: host, Labels: labels,
+		Action: o.Action, Name: nameOf(o.User, a), Class: classOf(o.Priority), NoCache: o.NoCache, Unkept: !a.Cacheable(), Host: host, Labels: labels,
 	}, o.Log, o.Started)
 	if err != nil {
 		return execution.Result{}, err

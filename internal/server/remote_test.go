@@ -101,7 +101,7 @@ func TestBuildsRunOnACluster(t *testing.T) {
 	if err := os.WriteFile(token, []byte(far.Token()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	near := &outpost{servertest.New(t, "--remote-execution", "grpc://"+addr, "--remote-token-file", token), t}
+	near := &outpost{Rig: servertest.New(t, "--remote-execution", "grpc://"+addr, "--remote-token-file", token), t: t}
 	near.Up()
 	near.Ready()
 	near.begin()

@@ -84,7 +84,7 @@ func (r *running) wire(ctx context.Context) error {
 		return err
 	}
 	s.build, err = build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), s.source, disk, exec, build.Config{Dir: r.cfg.Data, Slots: r.cfg.Slots, Lease: r.cfg.Lease, Secrets: s.secrets(r.cfg), Log: r.log,
-		Products: buildProducts{s}, Results: s.gating, Gate: s.gating})
+		Products: buildProducts{s}, Results: s.gating, Gate: s.gating, Packages: packager{}})
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (s *services) routes(r *running) (http.Handler, func()) {
 	mux.Handle("/agent/", s.agents.Handler())
 	mux.Handle("/composes/", s.compose.Handler())
 	dashboard := web.New(web.Services{
-		Auth: s.auth, Ledger: webLedger{r.db}, Catalog: s.catalog, Changes: s.change, Builds: s.build, Queue: s.integration, Lab: s.lab,
+		Auth: s.auth, Ledger: webLedger{r.db}, Catalog: s.catalog, Changes: s.change, Builds: s.build, Farm: s.build.Farm(), Queue: s.integration, Lab: s.lab,
 		Gating: s.gating, Release: s.release, Compose: s.compose, Deploy: s.deploy, Version: r.cfg.Version, Log: r.log,
 	})
 	mux.Handle("/ui/", dashboard)

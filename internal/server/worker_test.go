@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"slipway.dev/slipway/client"
+	"slipway.dev/slipway/internal/platform/artifact"
+	"slipway.dev/slipway/internal/platform/execution/remote"
 	"slipway.dev/slipway/internal/server/servertest"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
@@ -19,16 +22,31 @@ import (
 // outpost is a server without slots of its own, and a product of one component whose build takes a while.
 type outpost struct {
 	*servertest.Rig
-	t testing.TB
+	t     testing.TB
+	reapi string // where it serves remote execution; may be empty
 }
 
 func (r *outpost) up(lease string) {
-	r.Start("server", "up", "--data", r.Data(), "--listen", r.Addr, "--slots", "-1", "--lease", lease)
+	args := []string{"up", "--data", r.Data(), "--listen", r.Addr, "--slots", "-1", "--lease", lease}
+	if r.reapi != "" {
+		args = append(args, "--reapi", r.reapi)
+	}
+	r.Start("server", args...)
 	r.Ready()
 }
 
 func (r *outpost) worker(name string) {
-	r.Start(name, "worker", "--name", name, "--slots", "1", "--root", filepath.Join(r.Dir, name), "--server", r.URL(), "--token", r.Token())
+	r.Start(name, "worker", "--name", name, "--slots", "1", "--root", filepath.Join(r.Dir, name), "--server", r.URL(), "--token", r.workerToken(name))
+}
+
+// workerToken makes a token that may work and nothing else.
+func (r *outpost) workerToken(name string) string {
+	r.t.Helper()
+	t, err := r.Client().IssueToken(r.t.Context(), client.NewToken{Name: name, Role: "worker"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return t.Secret
 }
 
 func (r *outpost) begin() {
@@ -106,7 +124,7 @@ func (r *outpost) passed(id string) (b client.Build) {
 
 // TestWorkers kills a worker in the middle of a build, then the server while a worker is in the middle of one, then drains the worker.
 func TestWorkers(t *testing.T) {
-	r := &outpost{servertest.New(t), t}
+	r := &outpost{servertest.New(t), t, freeAddr(t)}
 	r.up("2s")
 	r.begin()
 	r.worker("w1")
@@ -140,6 +158,8 @@ func TestWorkers(t *testing.T) {
 		t.Errorf("%q", log)
 	}
 
+	r.narrow(r.workerToken("curious"))
+
 	// A drained worker ends what it runs.
 	r.Write(r.dir("components/slow"), map[string]string{"word.txt": "three\n"})
 	r.push("components/slow")
@@ -156,5 +176,39 @@ func TestWorkers(t *testing.T) {
 	}
 	if b := r.passed(id); b.Worker != "w2" || b.Faults != 0 {
 		t.Fatalf("%+v", b)
+	}
+}
+
+// narrow tries what a worker's token has no business with; that every operation of the API refuses it is a test of the API.
+func (r *outpost) narrow(token string) {
+	r.t.Helper()
+	for what, path := range map[string]string{"git": "/git/components/slow.git/info/refs?service=git-upload-pack", "the dashboard": "/ui/products/p", "its live log": "/ui/builds/1/log"} {
+		req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.URL()+path, nil)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if req.SetBasicAuth("x", token); what != "git" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			r.t.Errorf("%s answers a worker with %d", what, resp.StatusCode)
+		}
+	}
+	conn, err := remote.Dial(remote.Config{Endpoint: r.reapi, Token: token})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close()
+	store, err := artifact.OpenDisk(filepath.Join(r.t.TempDir(), "artifacts"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := remote.New(store, conn).Check(r.t.Context()); err == nil || !strings.Contains(err.Error(), "needs") {
+		r.t.Errorf("remote execution says to a worker: %v", err)
 	}
 }

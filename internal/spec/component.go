@@ -17,7 +17,7 @@ type Component struct {
 	Paths     []string          `json:"paths,omitempty" yaml:"paths,omitempty"`         // files and folders of its repository besides its own folder that the build sees, at $REPO/PATH
 	Stamp     bool              `json:"stamp,omitempty" yaml:"stamp,omitempty"`         // the build sees $VERSION; its key then changes with every version
 	Build     Step              `json:"build" yaml:"build"`                             // writes to $OUT
-	Tests     map[string]Step   `json:"tests,omitempty" yaml:"tests,omitempty"`         // by check name ("unit"); see $SRC, $DEPS and its own output at $OUT
+	Tests     map[string]Step   `json:"tests,omitempty" yaml:"tests,omitempty"`         // by check name ("unit"; not "installs" and other names of checks that Slipway has); see $SRC, $DEPS and its own output at $OUT
 	Outputs   []string          `json:"outputs,omitempty" yaml:"outputs,omitempty"`     // paths below $OUT that must exist; nothing listed: anything
 	Starts    []string          `json:"starts,omitempty" yaml:"starts,omitempty"`       // command lines of its programs, "bin/app --version"; they become the test "starts"
 	Packages  []Package         `json:"packages,omitempty" yaml:"packages,omitempty"`

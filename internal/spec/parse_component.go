@@ -51,7 +51,7 @@ func (f *file) component(root *node) Component {
 		for _, check := range tests.keys {
 			m := tests.members[check]
 			switch check {
-			case "build", "experiment", "bootstrap", "inspect", "starts":
+			case "build", "experiment", "bootstrap", "inspect", "starts", "installs":
 				f.report(m.line, m.column, "call it unit, or what it checks", "a test cannot be called %q, which is a check of its own", check)
 			}
 			c.Tests[check] = f.step(m.value, "tests."+check)

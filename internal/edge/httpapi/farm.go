@@ -59,7 +59,7 @@ func (a *API) farm() {
 
 // claims is what workers call about tasks.
 func (a *API) claims() {
-	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/claims", Role: auth.Operator, Summary: "Claim a task for a worker",
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/claims", Role: auth.Worker, Summary: "Claim a task for a worker",
 		About: "Waits for one as long as the body says. The claim holds for its lease, and is renewed until it is ended."},
 		func(ctx context.Context, in *struct{ Body farm.ClaimRequest }) (*One[wire.Claimed], error) {
 			ctx, cancel := a.untilClosing(ctx)
@@ -71,7 +71,7 @@ func (a *API) claims() {
 			}
 			return one(wire.Claimed{Claim: c}, err)
 		})
-	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/renewals", Role: auth.Operator, Summary: "Renew a claim",
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/renewals", Role: auth.Worker, Summary: "Renew a claim",
 		About: "Answers when there is an order, or after a third of the lease."},
 		func(ctx context.Context, in *struct{ Body farm.Hold }) (*One[farm.Order], error) {
 			ctx, cancel := a.untilClosing(ctx)
@@ -82,7 +82,7 @@ func (a *API) claims() {
 			}
 			return one(o, err)
 		})
-	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/logs", Role: auth.Operator, Summary: "Add to the log of a claimed task",
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/logs", Role: auth.Worker, Summary: "Add to the log of a claimed task",
 		About: "The body is added at the offset. The answer says how many bytes the farm has: go on from there.", Body: 4 << 20},
 		func(ctx context.Context, in *struct {
 			Task    string `query:"task" required:"true"`
@@ -94,7 +94,7 @@ func (a *API) claims() {
 			size, err := a.Farm.Append(ctx, farm.Hold{Task: in.Task, Worker: in.Worker, Epoch: in.Epoch}, in.Offset, in.RawBody)
 			return one(wire.Appended{Size: size}, err)
 		})
-	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/ends", Role: auth.Operator, Summary: "End a claim with a result or a fault", Body: maxReport},
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/ends", Role: auth.Worker, Summary: "End a claim with a result or a fault", Body: maxReport},
 		func(ctx context.Context, in *struct{ Body wire.EndClaim }) (*None, error) {
 			return nil, a.Farm.Finish(ctx, in.Body.Hold, in.Body.Report)
 		})
@@ -127,7 +127,7 @@ func (u *BlobUpload) Resolve(hc huma.Context) []error {
 
 // blobs is what workers call about artifacts.
 func (a *API) blobs() {
-	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/missing", Role: auth.Operator, Summary: "Tell which blobs the farm does not have"},
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/farm/missing", Role: auth.Worker, Summary: "Tell which blobs the farm does not have"},
 		func(ctx context.Context, in *struct{ Body wire.Digests }) (*One[wire.Digests], error) {
 			missing := wire.Digests{Digests: []string{}}
 			for _, d := range in.Body.Digests {
@@ -141,7 +141,7 @@ func (a *API) blobs() {
 			}
 			return one(missing, nil)
 		})
-	register(a, op{Method: http.MethodPut, Path: "/api/v1/farm/blobs/{digest}", Role: auth.Operator, Summary: "Upload a blob",
+	register(a, op{Method: http.MethodPut, Path: "/api/v1/farm/blobs/{digest}", Role: auth.Worker, Summary: "Upload a blob",
 		About: "Its bytes are compared with the digest."},
 		func(ctx context.Context, in *BlobUpload) (*None, error) {
 			got, _, err := a.Artifacts.Put(ctx, in.body)
@@ -150,7 +150,7 @@ func (a *API) blobs() {
 			}
 			return nil, err
 		})
-	register(a, op{Method: http.MethodGet, Path: "/api/v1/farm/blobs/{digest}", Role: auth.Operator, Summary: "Download a blob"},
+	register(a, op{Method: http.MethodGet, Path: "/api/v1/farm/blobs/{digest}", Role: auth.Worker, Summary: "Download a blob"},
 		func(ctx context.Context, in *struct {
 			Digest string `path:"digest"`
 		}) (*huma.StreamResponse, error) {

@@ -71,6 +71,9 @@ func (a *API) tokens() {
 			}
 			caller, _ := auth.From(ctx)
 			role := in.Body.Role
+			if user == caller.User && role == auth.Worker && !caller.Role.Covers(role) { // not a part of what it may
+				return nil, slipway.Errorf(slipway.Forbidden, "%s has the role %s, which has no part in the farm's work", user, caller.Role).Try("ask an operator for the token")
+			}
 			if user == caller.User && (role == "" || !caller.Role.Covers(role)) {
 				role = caller.Role // a token cannot make one that may do more than itself
 			}

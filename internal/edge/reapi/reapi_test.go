@@ -193,6 +193,7 @@ func TestRoles(t *testing.T) {
 	}{
 		{"", "read", codes.Unauthenticated},
 		{"wrong", "read", codes.Unauthenticated},
+		{"worker", "read", codes.PermissionDenied},
 		{"viewer", "read", codes.OK},
 		{"viewer", "write", codes.PermissionDenied},
 		{"developer", "write", codes.OK},

@@ -245,6 +245,7 @@ func TestDashboard(t *testing.T) {
 	b.shows(10*time.Second, "Freeze the queue")
 
 	h.liveLog(b)
+	h.rebuilds(b)
 
 	b.do("open what is not there", chromedp.Navigate(h.URL()+"/ui/changes/99"))
 	b.shows(10*time.Second, "404", "change")

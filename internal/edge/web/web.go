@@ -28,6 +28,7 @@ type Services struct {
 	Catalog Catalog
 	Changes Changes
 	Builds  Builds
+	Farm    Farm
 	Queue   Queue
 	Lab     Lab
 	Gating  Gating
@@ -79,8 +80,9 @@ type Changes interface {
 	Abandon(ctx context.Context, number int64, by change.Voter, reason string) (change.Change, error)
 }
 
-// Builds knows waves, builds and their logs.
+// Builds knows waves, rebuilds, builds and their logs.
 type Builds interface {
+	Rebuilds
 	Build(ctx context.Context, id string) (build.Build, error)
 	Builds(ctx context.Context, q slipway.Query) ([]build.Build, error)
 	WaveRecord(ctx context.Context, id string) (build.Wave, error)
@@ -159,7 +161,7 @@ func New(s Services) *Server {
 	w.mux.HandleFunc("POST /ui/logout", w.logout)
 	w.mux.HandleFunc("GET /ui/stream", w.guarded(w.stream))
 	for _, routes := range []func(){
-		w.products, w.queues, w.changes, w.builds, w.experiments, w.releases, w.composes, w.nodes, w.deployments, w.ledger,
+		w.products, w.queues, w.changes, w.builds, w.rebuilds, w.farm, w.experiments, w.releases, w.composes, w.nodes, w.deployments, w.ledger,
 	} {
 		routes()
 	}

@@ -14,9 +14,9 @@ func tone(state string) string {
 	switch state {
 	case "pass", "passed", "landed", "built", "ready", "online", "deployed", "finished", "applied", "released", "ok", "loaded", "approved", "tested", "clean", "compiled", "waived":
 		return "good"
-	case "fail", "failed", "rejected", "dead", "offline", "broken", "conflict", "lost", "missing", "blocked", "errored":
+	case "fail", "failed", "rejected", "dead", "offline", "broken", "conflict", "lost", "missing", "blocked", "errored", "stuck", "gone":
 		return "bad"
-	case "infra", "timeout", "cancelled", "skipped", "abandoned", "dequeued", "drifted", "superseded", "frozen", "drained":
+	case "infra", "timeout", "cancelled", "skipped", "abandoned", "dequeued", "drifted", "superseded", "frozen", "drained", "paused", "draining":
 		return "odd"
 	case "running", "testing", "building", "landing", "reserved", "cleaning", "deploying", "preparing", "open", "done":
 		return "busy"
@@ -42,6 +42,8 @@ func href(subject string) string {
 		return "/ui/waves/" + id
 	case "build":
 		return "/ui/builds/" + id
+	case "rebuild":
+		return "/ui/rebuilds/" + id
 	case "experiment":
 		return "/ui/experiments/" + id
 	case "release":

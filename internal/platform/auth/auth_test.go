@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func wantKind(t *testing.T, err error, kind slipway.Kind, says string) {
 }
 
 func TestRoles(t *testing.T) {
-	roles := auth.Roles()
+	roles := auth.Roles()[1:] // the worker's stands beside them
 	for i, have := range roles {
 		for j, need := range roles {
 			if got := have.Covers(need); got != (i >= j) {
@@ -57,6 +58,14 @@ func TestRoles(t *testing.T) {
 		}
 		if have.Covers("") || have.Covers("king") || auth.Role("king").Covers(have) || auth.Role("").Covers(have) {
 			t.Errorf("%s and an unknown role", have)
+		}
+	}
+	for _, other := range auth.Roles() {
+		if got := other.Covers(auth.Worker); got != slices.Contains([]auth.Role{auth.Worker, auth.Operator, auth.Admin}, other) {
+			t.Errorf("%s covers a worker: %v", other, got)
+		}
+		if auth.Worker.Covers(other) != (other == auth.Worker) {
+			t.Errorf("a worker covers %s", other)
 		}
 	}
 	ctx := t.Context()
@@ -88,6 +97,23 @@ func TestTokens(t *testing.T) {
 		strong, _ := issue(t, s, auth.TokenSpec{User: "ada", Role: auth.Admin})
 		if id, err := s.Authenticate(ctx, strong); err != nil || id.Role != auth.Gatekeeper {
 			t.Errorf("a token gives more than its user has: %+v %v", id, err)
+		}
+		put(t, s, auth.User{Name: "big-1", Role: auth.Worker})
+		put(t, s, auth.User{Name: "eve", Role: auth.Gatekeeper})
+		for _, c := range []struct {
+			spec auth.TokenSpec
+			want auth.Role
+		}{
+			{auth.TokenSpec{User: "root", Role: auth.Worker}, auth.Worker},
+			{auth.TokenSpec{User: "eve", Role: auth.Worker}, "none"}, // a gatekeeper does not work
+			{auth.TokenSpec{User: "big-1"}, auth.Worker},
+			{auth.TokenSpec{User: "big-1", Role: auth.Admin}, auth.Worker},
+			{auth.TokenSpec{User: "big-1", Role: auth.Viewer}, "none"},
+		} {
+			secret, _ := issue(t, s, c.spec)
+			if id, err := s.Authenticate(ctx, secret); err != nil || id.Role != c.want {
+				t.Errorf("%+v gives %+v %v", c.spec, id, err)
+			}
 		}
 		for _, bad := range []string{"", "slw_", "x", secret[:len(secret)-1], secret + "A", strings.ToUpper(secret), token.ID} {
 			_, err := s.Authenticate(ctx, bad)

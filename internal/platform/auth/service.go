@@ -86,7 +86,7 @@ func identify(ctx context.Context, tx Tx, t StoredToken) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{User: u.Name, Role: lower(u.Role, t.Role), Token: t.ID}, nil
+	return Identity{User: u.Name, Role: both(u.Role, t.Role), Token: t.ID}, nil
 }
 
 // touch notes when the token was last used. A failure must not turn the caller away, so it is only logged.

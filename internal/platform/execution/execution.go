@@ -26,6 +26,7 @@ const (
 	PropertyRoot       = "slipway-root"       // top folder of the input root that is shown as / (its usr, bin, lib, etc ...); absent: the host's tools
 	PropertyHost       = "slipway-host"       // fingerprint of the host's tools; an executor with others refuses the action
 	PropertyUnconfined = "slipway-unconfined" // "allow": runs without a sandbox, because none can run where it was asked for; never mistaken for one that had it
+	PropertyUser       = "slipway-user"       // "root": runs as user 0 of its sandbox, who may change its root folder; without a sandbox it is refused
 	PropertySandbox    = "slipway-sandbox"    // version of the sandbox; only keys different
 )
 

@@ -82,12 +82,13 @@ func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
 
 // bwrapArgs is bubblewrap's command line; sources are where it finds /etc, the root if there is one, and then the spec's mounts.
 func bwrapArgs(spec Spec, root []rootEntry, sources []string) []string {
-	args := []string{
-		"--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL",
-		"--die-with-parent", "--new-session", "--clearenv",
-		"--uid", "1000", "--gid", "1000", "--hostname", "slipway",
-		"--perms", "0755", "--tmpfs", "/etc",
+	args := []string{"--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"}
+	if spec.Superuser {
+		args = append(args, "--cap-add", "CAP_SYS_CHROOT", "--uid", "0", "--gid", "0")
+	} else {
+		args = append(args, "--uid", "1000", "--gid", "1000")
 	}
+	args = append(args, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "slipway", "--perms", "0755", "--tmpfs", "/etc")
 	base, mounts := "", sources[1:]
 	if spec.Root != "" {
 		base, mounts = sources[1], sources[2:]

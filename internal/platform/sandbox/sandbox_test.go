@@ -132,6 +132,26 @@ if perl -MIO::Socket::INET -e 'exit(IO::Socket::INET->new(PeerAddr=>"127.0.0.1:`
 			t.Fatal(log)
 		}
 	}},
+	{"a superuser changes its root, and nothing of the host", func(t *testing.T, r *Runner) {
+		var log bytes.Buffer
+		root := t.TempDir()
+		exit, err := r.Run(t.Context(), Spec{
+			Argv: []string{"sh", "-c", `id -u; chown 0:0 /build/root && mkdir /build/root/in
+perl -e 'chroot "/build/root" or die "$!\n"; print -d "/in" ? "CHANGED\n" : "not there\n"'
+chown 1:1 /build/root 2>/dev/null && echo OWNED; unshare -U true 2>/dev/null && echo NESTED; mount -t tmpfs x /tmp 2>/dev/null && echo MOUNTED; touch /usr/x /x /etc/x 2>/dev/null && echo WROTE; cat /etc/shadow 2>/dev/null && echo READ; true`},
+			Env: map[string]string{"PATH": "/usr/bin:/usr/sbin"}, Dir: "/build/root", Superuser: true, Log: &log,
+			Mounts: []Mount{{Source: root, Target: "/build/root", Writable: true}},
+		})
+		if err != nil || exit.Code != 0 || log.String() != "0\nCHANGED\n" {
+			t.Fatalf("%+v %v\n%s", exit, err, &log)
+		}
+		if fi, err := os.Stat(filepath.Join(root, "in")); err != nil || os.Geteuid() == 0 && fi.Sys().(*syscall.Stat_t).Uid == 0 {
+			t.Fatalf("%+v %v", fi, err)
+		}
+		if _, err := r.Run(t.Context(), Spec{Argv: []string{"true"}, Dir: "/", Superuser: true, Unconfined: true}); !slipway.Is(err, slipway.Unavailable) {
+			t.Fatal(err)
+		}
+	}},
 	{"inputs are read-only, outputs writable", func(t *testing.T, r *Runner) {
 		in, out := t.TempDir(), t.TempDir()
 		if err := os.WriteFile(filepath.Join(in, "f"), []byte("in"), 0o666); err != nil {

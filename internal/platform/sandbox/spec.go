@@ -57,8 +57,11 @@ type Spec struct {
 	Env    map[string]string // the whole environment
 	Argv   []string
 	Limits Limits
+	// Superuser makes the command user 0 of its sandbox, who may change its root folder. On the host it has the rights that it always has;
+	// no other user or group exists for it. Without it, it is user 1000.
+	Superuser bool
 	// Unconfined runs the command without a sandbox, as this process's user: it sees the whole host and its network. Its environment is cleared, its
-	// limits are those of each process, and its mounts are links in a folder of its own whose path stands for /build. A Root is refused.
+	// limits are those of each process, and its mounts are links in a folder of its own whose path stands for /build. A Root or Superuser is refused.
 	Unconfined bool
 	Log        io.Writer // gets standard output and error as they come; nil drops them
 }

@@ -27,6 +27,9 @@ func (r *Runner) unconfined(spec Spec, g *group) (argv []string, clear func(), e
 	if spec.Root != "" {
 		return nil, clear, slipway.Errorf(slipway.Unavailable, "without a sandbox no root can be shown").Try("install bubblewrap, or use the tools of the host")
 	}
+	if spec.Superuser {
+		return nil, clear, slipway.Errorf(slipway.Unavailable, "without a sandbox nothing runs as its user 0").Try("install bubblewrap")
+	}
 	if len(spec.Argv) == 0 {
 		return nil, clear, slipway.Errorf(slipway.Internal, "a command is empty")
 	}

@@ -59,6 +59,7 @@ func environment(pin slipway.Pin, rec recipe, root map[string]string) map[string
 type prepared struct {
 	action   plan.Action
 	build    Build
+	notes    []string        // for people: what a check looks at
 	messages []proto.Message // the Action and what it refers to, to be kept when it is queued
 	known    Build           // what its key came to before, if anything
 }
@@ -110,15 +111,7 @@ func (s *Service) prepare(ctx context.Context, a plan.Action, req slipway.WaveRe
 
 // messages returns the Remote Execution messages of a build; the last is the Action.
 func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error) {
-	var all []proto.Message
-	ref := func(m proto.Message) (*repb.Digest, error) {
-		data, err := artifact.Marshal(m)
-		if err != nil {
-			return nil, slipway.Errorf(slipway.Internal, "encode an action: %w", err)
-		}
-		all = append(all, m)
-		return artifact.Proto(artifact.DigestOf(data), int64(len(data))), nil
-	}
+	m := &messages{}
 	node := func(name string, d artifact.Digest) (*repb.DirectoryNode, error) {
 		size, err := s.artifacts.Stat(ctx, d)
 		if err != nil {
@@ -134,11 +127,7 @@ func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error
 		}
 		deps.Directories = append(deps.Directories, n)
 	}
-	depsRef, err := ref(deps)
-	if err != nil {
-		return nil, err
-	}
-	root := &repb.Directory{Directories: []*repb.DirectoryNode{{Name: "deps", Digest: depsRef}}}
+	root := &repb.Directory{Directories: []*repb.DirectoryNode{{Name: "deps", Digest: m.ref(deps)}}}
 	src, err := node("src", b.Source)
 	if err != nil {
 		return nil, err
@@ -161,10 +150,6 @@ func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error
 		}
 		root.Directories = append(root.Directories, n)
 	}
-	rootRef, err := ref(root)
-	if err != nil {
-		return nil, err
-	}
 	writable := "src,out"
 	if b.Check != "" {
 		writable = "src"
@@ -179,25 +164,43 @@ func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error
 	if b.Unconfined {
 		properties[execution.PropertyUnconfined] = "allow"
 	}
-	platform := &repb.Platform{}
-	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		platform.Properties = append(platform.Properties, &repb.Platform_Property{Name: name, Value: properties[name]})
-	}
 	script := prelude + b.Run.Script
 	if b.Extra != "" {
 		script = preludeRepo + script
 	}
-	command := &repb.Command{Arguments: []string{"sh", "-eu", "-c", script}}
-	for _, name := range slices.Sorted(maps.Keys(b.Run.Env)) {
-		command.EnvironmentVariables = append(command.EnvironmentVariables, &repb.Command_EnvironmentVariable{Name: name, Value: b.Run.Env[name]})
-	}
+	var outputs []string
 	if b.Check == "" {
-		command.OutputPaths = []string{"out"}
+		outputs = []string{"out"}
 	}
-	commandRef, err := ref(command)
-	if err != nil {
-		return nil, err
+	m.action(b.Run, root, properties, outputs, script)
+	return m.all, m.err
+}
+
+// messages are those of an action, each after what it refers to.
+type messages struct {
+	all []proto.Message
+	err error // the first
+}
+
+// ref adds a message and returns its digest.
+func (m *messages) ref(one proto.Message) *repb.Digest {
+	data, err := artifact.Marshal(one)
+	if err != nil && m.err == nil {
+		m.err = slipway.Errorf(slipway.Internal, "encode an action: %w", err)
 	}
-	_, err = ref(&repb.Action{CommandDigest: commandRef, InputRootDigest: rootRef, Timeout: durationpb.New(b.Run.Timeout), Platform: platform})
-	return all, err
+	m.all = append(m.all, one)
+	return artifact.Proto(artifact.DigestOf(data), int64(len(data)))
+}
+
+// action adds an input root, the command that runs a script over it, and last the Action of both.
+func (m *messages) action(run Run, root *repb.Directory, properties map[string]string, outputs []string, script string) {
+	platform := &repb.Platform{}
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		platform.Properties = append(platform.Properties, &repb.Platform_Property{Name: name, Value: properties[name]})
+	}
+	command := &repb.Command{Arguments: []string{"sh", "-eu", "-c", script}, OutputPaths: outputs}
+	for _, name := range slices.Sorted(maps.Keys(run.Env)) {
+		command.EnvironmentVariables = append(command.EnvironmentVariables, &repb.Command_EnvironmentVariable{Name: name, Value: run.Env[name]})
+	}
+	m.ref(&repb.Action{InputRootDigest: m.ref(root), CommandDigest: m.ref(command), Timeout: durationpb.New(run.Timeout), Platform: platform})
 }

@@ -36,7 +36,10 @@ type Changed struct {
 // inputs lists what a build's key is made of, in a fixed order.
 func inputs(b Build) []Input {
 	short := func(commit string) string { return fmt.Sprintf("%.12s", commit) }
-	all := []Input{{Kind: "source", Name: b.Component, Value: b.Source, Note: strings.TrimSpace(b.Version + " at " + short(b.Commit))}}
+	var all []Input
+	if b.Source != "" { // the check of its packages sees none
+		all = append(all, Input{Kind: "source", Name: b.Component, Value: b.Source, Note: strings.TrimSpace(b.Version + " at " + short(b.Commit))})
+	}
 	for _, need := range slices.Sorted(maps.Keys(b.Inputs)) {
 		all = append(all, Input{Kind: "dependency", Name: need, Value: b.Inputs[need]})
 	}

@@ -16,7 +16,7 @@ import (
 func gated(t *testing.T, db *store.DB) (*world, *gating.Service) {
 	gate := gating.New(store.Scope(db, func(tx *store.Tx) gating.Tx { return tx }))
 	shelf := &shelf{}
-	w := newWorld(t, db, build.Config{Products: shelf, Results: gate, Gate: gate})
+	w := newWorld(t, db, build.Config{Products: shelf, Results: gate, Gate: gate, Packages: packager{}})
 	shelf.w = w
 	return w, gate
 }
@@ -126,7 +126,7 @@ func TestWaivedInspection(t *testing.T) {
 	if went.State != build.RebuildPassed || went.Attempts[1].Why != "lib:inspect is waived" || went.Counts != (slipway.WaveCounts{Built: 1, Reused: 1}) {
 		t.Fatalf("%+v", went)
 	}
-	if c := w.check(went, "lib", "inspect"); c.State != "waived" || len(c.Notes) != 5 {
+	if c := w.check(went, "lib", "inspect"); c.State != "waived" || len(c.Notes) != 7 {
 		t.Fatalf("%+v", c)
 	}
 }

@@ -51,7 +51,8 @@ func (s *Service) inspect(ctx context.Context, id string) error {
 		return err
 	}
 	a := plan.ParseAction(item.Action)
-	subject := inspect.Subject{Outputs: g.recipes[a.Component].Outputs, Paths: []string{srcDir, outDir}}
+	rec := g.recipes[a.Component]
+	subject := inspect.Subject{Outputs: rec.Outputs, Paths: []string{srcDir, outDir}, Without: s.without(g, rec)}
 	if subject.Dir, err = s.artifacts.Tree(ctx, built.Artifact); err != nil {
 		return err
 	}
@@ -62,7 +63,11 @@ func (s *Service) inspect(ctx context.Context, id string) error {
 		}
 		subject.Libraries = append(subject.Libraries, dir)
 	}
-	subject.System = []string{"/"}
+	system, err := s.system(ctx, order.Request, rec)
+	if err != nil {
+		return err
+	}
+	subject.System = []string{system}
 	findings, err := inspect.Tree(ctx, subject)
 	if err != nil {
 		return err
@@ -98,4 +103,28 @@ func (s *Service) inspect(ctx context.Context, id string) error {
 		}
 		return tx.Wake(ctx, "build.wave", item.Wave, time.Time{})
 	})
+}
+
+// without names the default checks that a component does not have, and why.
+func (s *Service) without(g *graph, rec recipe) map[string]string {
+	none := map[string]string{}
+	if len(rec.Starts) == 0 {
+		none["starts"] = "the component says of no program that it starts"
+	}
+	if s.cfg.Packages != nil && !g.plan.Has(plan.Action{Component: rec.Name, Check: installation}) {
+		_, none[installation] = installable(s.cfg.Packages, rec)
+	}
+	return none
+}
+
+// system returns the folder whose libraries a component may use: the root of what it is built in.
+func (s *Service) system(ctx context.Context, r slipway.WaveRequest, rec recipe) (string, error) {
+	var b Build
+	if _, err := s.equip(ctx, &b, r, rec); err != nil {
+		return "", err
+	}
+	if b.Root == "" {
+		return "/", nil
+	}
+	return s.artifacts.Tree(ctx, b.Root)
 }

@@ -152,6 +152,9 @@ func (r *recipes) graph(ctx context.Context, req slipway.WaveRequest) (map[strin
 			vertices[pin.Component] = plan.Component{Needs: rec.Needs, Where: rec.lines, Tests: slices.Sorted(maps.Keys(rec.Tests))}
 			todo = append(todo, rec.Needs...)
 		}
+		if !slices.ContainsFunc(todo, func(name string) bool { return !asked[name] }) {
+			todo = r.installs(ctx, req, found, vertices)
+		}
 	}
 	return found, vertices, nil
 }

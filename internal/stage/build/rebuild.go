@@ -34,6 +34,7 @@ type Rebuild struct {
 	Changed  map[string]string  `json:"changed"` // by component: why its own inputs changed
 	Targets  []string           `json:"targets"`
 	Pins     []slipway.Pin      `json:"pins"`
+	Rules    string             `json:"rules,omitempty"`  // commit of the integration repository whose buildroots count
 	Before   string             `json:"before,omitempty"` // wave that a strategy takes over from
 	Attempts []RebuildAttempt   `json:"attempts"`
 	Counts   slipway.WaveCounts `json:"counts"` // of the last attempt that has ended
@@ -277,18 +278,18 @@ func (s *Service) StartRebuild(ctx context.Context, product string, c RebuildCau
 	if len(p.Expected) == 0 {
 		return Rebuild{}, slipway.Errorf(slipway.Conflict, "nothing of %s has changed by that", product)
 	}
+	file, rules, err := s.cfg.Products.Product(ctx, product)
+	if err != nil {
+		return Rebuild{}, err
+	}
 	if c.Module != "" && c.Strategy == "" {
-		file, _, err := s.cfg.Products.Product(ctx, product)
-		if err != nil {
-			return Rebuild{}, err
-		}
 		c.Strategy = file.Modules[c.Module].Strategy
 	}
-	r := Rebuild{Product: product, Cause: c, State: RebuildRunning, Actor: actor, Changed: p.Changed, Targets: p.targets(), Pins: p.pins}
+	r := Rebuild{Product: product, Cause: c, State: RebuildRunning, Actor: actor, Changed: p.Changed, Targets: p.targets(), Pins: p.pins, Rules: rules}
 	if c.Module != "" { // the module alone; who needs it from outside is another's concern
 		r.Targets = slices.Sorted(maps.Keys(p.Changed))
 	}
-	why := cmp.Or(c.Reason, fmt.Sprintf("%d components changed, %d more may have to follow", p.Certain, p.Possible))
+	why := cmp.Or(c.Reason, fmt.Sprintf("components that changed: %d, and %d more may have to follow", p.Certain, p.Possible))
 	err = s.store.Update(ctx, func(tx Tx) error {
 		r := &r
 		r.Attempts = nil
@@ -327,7 +328,7 @@ func (r *Rebuild) attempt(ctx context.Context, tx Tx, why string) error {
 	n := len(r.Attempts) + 1
 	wave := slipway.WaveRequest{
 		ID: fmt.Sprintf("rebuild-%s.%d", r.ID, n), Product: r.Product, For: r.subject(), Pins: r.Pins, Targets: r.Targets, Tests: r.Targets, Reason: why,
-		Class: slipway.ClassRebuild, Strategy: r.Cause.Strategy, Before: r.Before, Validate: true, Limit: r.Cause.Limit,
+		Rules: r.Rules, Class: slipway.ClassRebuild, Strategy: r.Cause.Strategy, Before: r.Before, Validate: true, Limit: r.Cause.Limit,
 	}
 	if _, err := begin(ctx, tx, wave); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -133,7 +134,7 @@ func (s *Service) report(ctx context.Context, r Rebuild, w Wave) error {
 			if t.State != "finished" || t.Build == "" {
 				continue
 			}
-			one.Check, one.Outcome, one.Reason, one.Link = t.Check, t.Outcome, t.Reason, slipway.Ref("build", t.Build)
+			one.Check, one.Outcome, one.Reason, one.Link = t.Check, t.Outcome, cmp.Or(t.Reason, strings.Join(t.Notes, "; ")), slipway.Ref("build", t.Build)
 			all = append(all, one)
 		}
 	}
@@ -153,6 +154,10 @@ func (s *Service) fixed(ctx context.Context, product string) error {
 		return err
 	}
 	heads, err := s.cfg.Products.Heads(ctx, product)
+	if err != nil {
+		return err
+	}
+	_, rules, err := s.cfg.Products.Product(ctx, product)
 	if err != nil {
 		return err
 	}
@@ -180,7 +185,7 @@ func (s *Service) fixed(ctx context.Context, product string) error {
 			continue
 		}
 		err = s.again(ctx, r.ID, "catalog", strings.Join(moved, ", "), func(now *Rebuild) bool {
-			now.Pins = pins
+			now.Pins, now.Rules = pins, rules
 			return len(now.Attempts) == len(r.Attempts)
 		})
 		if err != nil {
@@ -206,6 +211,14 @@ func (s *Service) again(ctx context.Context, id, actor, why string, prepare func
 
 // RetryRebuild tries a stuck rebuild again: what failed, and what was skipped because of that.
 func (s *Service) RetryRebuild(ctx context.Context, id, actor string) error {
+	was, err := s.Rebuild(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, rules, err := s.cfg.Products.Product(ctx, was.Product)
+	if err != nil {
+		return err
+	}
 	return s.store.Update(ctx, func(tx Tx) error {
 		r, err := tx.Rebuilds().Get(ctx, id)
 		if err != nil {
@@ -231,6 +244,7 @@ func (s *Service) RetryRebuild(ctx context.Context, id, actor string) error {
 				return err
 			}
 		}
+		r.Rules = rules
 		if err := r.attempt(ctx, tx, "asked for by "+actor); err != nil {
 			return err
 		}

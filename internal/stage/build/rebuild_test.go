@@ -21,6 +21,7 @@ import (
 type shelf struct {
 	w      *world
 	file   spec.Product
+	rules  string // commit of the product's file, where a test needs one
 	locked map[string]slipway.Locked
 
 	mu      sync.Mutex
@@ -28,7 +29,7 @@ type shelf struct {
 }
 
 func (p *shelf) Product(context.Context, string) (spec.Product, string, error) {
-	return p.file, "", nil // of no commit: nothing else is read there
+	return p.file, p.rules, nil // of no commit: nothing else is read there
 }
 
 func (p *shelf) Heads(context.Context, string) ([]slipway.Pin, error) {
@@ -74,7 +75,7 @@ func (p *shelf) result(subject, check, item string) (found slipway.Result) {
 
 func newShelf(t *testing.T, db *store.DB) (*world, *shelf) {
 	p := &shelf{}
-	w := newWorld(t, db, build.Config{Products: p, Results: p})
+	w := newWorld(t, db, build.Config{Products: p, Results: p, Packages: packager{}})
 	p.w = w
 	return w, p
 }

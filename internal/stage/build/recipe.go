@@ -26,9 +26,10 @@ type recipe struct {
 
 // recipes reads recipes and keeps them: what a commit says never changes.
 type recipes struct {
-	source Source
-	mu     sync.Mutex
-	known  map[string]recipe
+	source   Source
+	packages Packager // nil: nobody installs packages
+	mu       sync.Mutex
+	known    map[string]recipe
 }
 
 // maxRecipes bounds what is kept in memory; a recipe is a few kilobytes.

@@ -219,15 +219,17 @@ func (s *Service) quit(ctx context.Context, tx Tx, b Build, reason string) error
 // missingTools returns the first program that the component says it runs and the sandbox would not find.
 func missingTools(r Run) string {
 	for _, tool := range r.Tools {
-		found := slices.ContainsFunc(filepath.SplitList(r.Env["PATH"]), func(dir string) bool {
-			fi, err := os.Stat(filepath.Join(dir, filepath.Base(tool)))
-			return err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0
-		})
+		found := slices.ContainsFunc(filepath.SplitList(r.Env["PATH"]), func(dir string) bool { return isProgram(filepath.Join(dir, filepath.Base(tool))) })
 		if !found {
 			return strings.TrimSpace(tool)
 		}
 	}
 	return ""
+}
+
+func isProgram(file string) bool {
+	fi, err := os.Stat(file)
+	return err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0
 }
 
 // forgetSource makes the next wave read the source out of git again.

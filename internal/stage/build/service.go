@@ -35,6 +35,7 @@ type Config struct {
 	Products Products // what it knows of products; may be nil
 	Results  Results  // takes what inspections find; may be nil
 	Gate     Gate     // excuses failed checks of rebuilds; may be nil
+	Packages Packager // makes packages, to see whether they can be installed; nil: nobody looks
 }
 
 // Limits bounds every build; zero fields take the sandbox's defaults.
@@ -60,6 +61,7 @@ type Service struct {
 	farm      *Farm
 	waves     waves
 	marked    atomic.Bool // every build has its marks
+	parcels   parcels
 
 	cancel context.CancelFunc // of the slots of this process
 	done   chan struct{}
@@ -87,7 +89,7 @@ func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec executio
 	}
 	s := &Service{
 		store: st, artifacts: artifacts, exec: exec, cfg: cfg,
-		recipes: recipes{source: source},
+		recipes: recipes{source: source, packages: cfg.Packages},
 		trees:   trees{dir: cache, source: source, artifacts: artifacts},
 		rules:   ruleBooks{source: source},
 	}

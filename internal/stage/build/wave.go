@@ -166,6 +166,9 @@ func (s *Service) prepareItem(ctx context.Context, l *live, a plan.Action) (prep
 	if a.Check == inspection || l.takeover(a) != nil {
 		return prepared{action: a}, nil
 	}
+	if a.Check == installation {
+		return s.prepareInstallation(ctx, l, a)
+	}
 	outputs := map[string]string{}
 	for name, need := range l.graph.plan.Inputs(a) {
 		outputs[name] = l.items[need].Artifact
@@ -269,6 +272,7 @@ func (s *Service) refuse(ctx context.Context, id string, cause error) error {
 // place finds or makes the build of an action that can start, and returns the item as it then is.
 func (s *Service) place(ctx context.Context, tx Tx, l *live, one prepared) (Item, error) {
 	item := *l.items[one.action]
+	item.Notes = one.notes
 	wave, subject := l.head.Request.ID, l.head.Request.For
 	if one.action.Check == inspection {
 		item.State, item.Reason = string(Queued), "is inspected"

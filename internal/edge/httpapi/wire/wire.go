@@ -14,7 +14,7 @@ import (
 type PutUser struct {
 	FullName string    `json:"full_name,omitempty" maxLength:"200"`
 	Email    string    `json:"email,omitempty" maxLength:"200"`
-	Role     auth.Role `json:"role" enum:"viewer,developer,gatekeeper,operator,admin"`
+	Role     auth.Role `json:"role" enum:"worker,viewer,developer,gatekeeper,operator,admin"`
 	Disabled bool      `json:"disabled,omitempty" doc:"Refuse the user's tokens and sessions"`
 }
 
@@ -22,7 +22,7 @@ type PutUser struct {
 type NewToken struct {
 	User    string    `json:"user,omitempty" doc:"Whose; default the caller. Another's needs the role admin"`
 	Name    string    `json:"name" minLength:"1" maxLength:"100" doc:"What it is for"`
-	Role    auth.Role `json:"role,omitempty" enum:"viewer,developer,gatekeeper,operator,admin" doc:"At most this role; default the user's own"`
+	Role    auth.Role `json:"role,omitempty" enum:"worker,viewer,developer,gatekeeper,operator,admin" doc:"At most this role; default the user's own"`
 	Expires int64     `json:"expires_seconds,omitempty" minimum:"0" doc:"Seconds from now; 0: never"`
 }
 

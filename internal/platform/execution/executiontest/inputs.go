@@ -48,6 +48,11 @@ rm -rf deps/one 2>/dev/null || true; cat deps/one/f; cat src/s; [ -d made ]; ech
 			a.env = map[string]string{"PATH": usualPath, "AGAIN": "1"}
 		}
 	}},
+	{"the user of its sandbox", func(b *bench) {
+		script := `id -u; chown 0:0 src && /usr/sbin/chroot src /sh 2>&1 | grep -o 'No such file' || true`
+		_, log := b.pass(act{script: script, files: map[string]string{"src/s": ""}, props: map[string]string{execution.PropertyUser: "root", execution.PropertyWritable: "src"}})
+		b.expect("the log", log, "0\nNo such file\n")
+	}},
 	{"many files", func(b *bench) {
 		for _, props := range []map[string]string{nil, {execution.PropertyWritable: "out"}} {
 			_, log := b.pass(act{script: "find d? -type f | wc -l; cat d3/f10", files: many(500), props: props})

@@ -110,6 +110,10 @@ func (x *Executor) suits(ctx context.Context, a *execution.Action) error {
 		value := a.Platform[name]
 		switch name {
 		case execution.PropertyWritable, execution.PropertyRoot, execution.PropertySandbox, execution.PropertyUnconfined:
+		case execution.PropertyUser:
+			if value != "root" {
+				return slipway.Errorf(slipway.Invalid, "the action wants to be the user %q", value).At("action " + a.Digest).Try("leave " + name + " out, or say root")
+			}
 		case execution.PropertyHost:
 			if x.cfg.Host == nil {
 				continue
@@ -144,6 +148,7 @@ func (x *Executor) run(ctx context.Context, a *execution.Action, r execution.Req
 	meta.ExecutionStartTimestamp = timestamppb.Now()
 	exit, err := x.box.Run(ctx, sandbox.Spec{
 		Root: lay.root, Mounts: lay.mounts, Dir: lay.dir(), Env: a.Env, Argv: a.Command.Arguments, Limits: limits, Log: said,
+		Superuser:  a.Platform[execution.PropertyUser] != "",
 		Unconfined: a.Platform[execution.PropertyUnconfined] != "" && x.box.Check(ctx) != nil,
 	})
 	if err != nil {

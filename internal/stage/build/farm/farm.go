@@ -221,7 +221,7 @@ func (f *Farm[T]) Submit(ctx context.Context, tx T, s Submission) (Task, error) 
 	}
 	t := Task{
 		ID: strconv.FormatInt(n, 10), Action: s.Action, Name: s.Name, Product: s.Product, Class: s.Class, Owners: []string{s.Owner}, Header: s.Header,
-		NoCache: s.NoCache, Outputs: s.Outputs, Limits: s.Limits, Host: s.Host, Labels: s.Labels, State: Queued, Reason: "waits for a free slot", Queued: tx.Now(),
+		NoCache: s.NoCache, Unkept: s.Unkept, Outputs: s.Outputs, Limits: s.Limits, Host: s.Host, Labels: s.Labels, State: Queued, Reason: "waits for a free slot", Queued: tx.Now(),
 	}
 	tx.AfterCommit(func() {
 		f.mu.Lock()

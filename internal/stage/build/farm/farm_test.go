@@ -240,6 +240,28 @@ func TestFailuresAreNotCached(t *testing.T) {
 	}
 }
 
+// What an action forbids to cache is run again, and answers nobody else.
+func TestUnkeptResults(t *testing.T) {
+	y := newYard(t, storetest.Open(t), farm.Config{})
+	volatile := func(s *farm.Submission) { s.NoCache, s.Unkept = true, true }
+	for owner := range 2 {
+		asked := y.ask(fmt.Sprint(owner), "x", volatile)
+		c := y.claim("w", time.Minute)
+		if c == nil || c.Hold.Task != asked.ID {
+			t.Fatalf("%+v", c)
+		}
+		if err := y.finish(c, farm.Report{Result: y.result(0, "the time")}); err != nil {
+			t.Fatal(err)
+		}
+		if got := y.task(asked.ID); got.Outcome != slipway.Pass || got.Result == nil {
+			t.Fatalf("%+v", got)
+		}
+		if r, err := y.Cached(t.Context(), asked.Action); !slipway.Is(err, slipway.NotFound) {
+			t.Fatalf("it is in the cache: %+v %v", r, err)
+		}
+	}
+}
+
 // A claim that is not renewed goes to another worker, and the late one is refused in everything that it says.
 func TestLateWorkerIsFenced(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {

@@ -99,7 +99,7 @@ func (f *Farm[T]) conclude(ctx context.Context, h *held, decide func(context.Con
 		if err := f.end(ctx, tx, &t, outcome, reason); err != nil {
 			return err
 		}
-		if v.result == nil || !cacheable(*v.result) {
+		if t.Unkept || v.result == nil || !cacheable(*v.result) {
 			return nil
 		}
 		return tx.ActionResults().Put(ctx, CachedResult{Key: t.Action, Result: *v.result, By: t.Worker, Stored: tx.Now()})

@@ -31,9 +31,10 @@ type Task struct {
 	Name    string          `json:"name"` // for people: "libwire:unit"
 	Product string          `json:"product,omitempty"`
 	Class   slipway.Class   `json:"class"`
-	Owners  []string        `json:"owners"`  // who waits for it: "build/17", "call/ID"
-	Header  string          `json:"header"`  // first line of its log
-	NoCache bool            `json:"noCache"` // it runs although the action cache has a result
+	Owners  []string        `json:"owners"`           // who waits for it: "build/17", "call/ID"
+	Header  string          `json:"header"`           // first line of its log
+	NoCache bool            `json:"noCache"`          // it runs although the action cache has a result
+	Unkept  bool            `json:"unkept,omitempty"` // its result does not go into the action cache: the action says do_not_cache
 
 	Outputs []string          `json:"outputs,omitempty"` // paths that must be in its output tree
 	Limits  execution.Limits  `json:"limits"`
@@ -95,9 +96,10 @@ type Submission struct {
 	Name    string
 	Product string
 	Class   slipway.Class
-	Owner   string // "build/17"; its kind must be among [Config.Owners]
-	Header  string // first line of the log, without a newline; empty: none
-	NoCache bool
+	Owner   string   // "build/17"; its kind must be among [Config.Owners]
+	Header  string   // first line of the log, without a newline; empty: none
+	NoCache bool     // no earlier result will do, nor a run under way
+	Unkept  bool     // its result does not go into the action cache
 	Outputs []string // paths that must be in the output tree
 	Limits  execution.Limits
 	Host    string
@@ -110,7 +112,7 @@ func Requirements(p *repb.Platform) (host string, labels map[string]string) {
 		switch one.Name {
 		case execution.PropertyHost:
 			host = one.Value
-		case execution.PropertyWritable, execution.PropertyRoot, execution.PropertySandbox, execution.PropertyUnconfined:
+		case execution.PropertyWritable, execution.PropertyRoot, execution.PropertySandbox, execution.PropertyUser, execution.PropertyUnconfined:
 		default:
 			if labels == nil {
 				labels = map[string]string{}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -36,6 +37,8 @@ type Subject struct {
 	System    []string // roots of systems whose libraries it may use: "/", the root of a buildroot
 	Paths     []string // folders of the build, which no file should name
 	Arch      string   // Go's name of the machine; default this one's
+
+	Without map[string]string // checks of others that this component does not have, and why
 }
 
 // Checks are the names of the default checks.
@@ -67,7 +70,8 @@ type file struct {
 	mode fs.FileMode
 }
 
-// Tree looks at an output. The error tells that it could not; what is wrong with the output is in the findings, one of each check.
+// Tree looks at an output. The error tells that it could not; what is wrong with the output is in the findings, one of each check, and
+// after them those that the subject is without.
 func Tree(ctx context.Context, s Subject) ([]Finding, error) {
 	if s.Arch == "" {
 		s.Arch = runtime.GOARCH
@@ -95,7 +99,11 @@ func Tree(ctx context.Context, s Subject) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []Finding{outputs(root, s), sane(root, files), arch(binaries, s.Arch), linkage(binaries, files, s), leaking(files, leaks)}, nil
+	findings := []Finding{outputs(root, s), sane(root, files), arch(binaries, s.Arch), linkage(binaries, files, s), leaking(files, leaks)}
+	for _, check := range slices.Sorted(maps.Keys(s.Without)) {
+		findings = append(findings, notApplicable(check, s.Without[check]))
+	}
+	return findings, nil
 }
 
 func outputs(root *os.Root, s Subject) Finding {

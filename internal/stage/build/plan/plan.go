@@ -3,7 +3,8 @@
 // A wave's actions are one build for each component that the targets need, and one action for each of the wanted checks. A build
 // may start when the builds of all it needs have passed; a check when, in addition, its own component's has. When something
 // fails, only what needs it is skipped; everything else goes on, so that one wave tells as much as it can. In a wave that
-// validates, a build waits for the checks of what it needs too, and a tier begins only when all of the tiers before have ended.
+// validates, a build waits for the checks of what it needs too, and a tier begins only when all of the tiers before have ended. A
+// check that sees builds of later tiers is of the last of those tiers, and no build waits for it.
 //
 // The plan knows nothing of keys and reuse: an action that was done before passes at once, and with it opens the next
 // tier. Early cut-off needs no rule either: a key is made of the output digests of what is needed, so a rebuild that
@@ -29,6 +30,8 @@ type Component struct {
 	Needs []string
 	Tests []string          // names of the tests that it has
 	Where map[string]string // by needed component, where the need is written: "libwire/slipway.yaml:4"
+	// By test: components whose builds it sees beside its own and those that the component needs.
+	Beside map[string][]string
 }
 
 // Bootstrap is the check name of the first of two builds of a component that starts a cycle: see [Seed].
@@ -109,7 +112,12 @@ func (p *Plan) Inputs(a Action) map[string]Action {
 	return inputs
 }
 
-// TierOf returns an action's tier: that of its component, or for a [Bootstrap] its own.
+// Sees returns the builds that must pass before a may start.
+func (p *Plan) Sees(a Action) []Action {
+	return slices.DeleteFunc(p.Needs(a), func(need Action) bool { return !need.Builds() })
+}
+
+// TierOf returns an action's tier: that of its component, or of the latest build that a check sees; a [Bootstrap] has its own.
 func (p *Plan) TierOf(a Action) int { return int(p.tier[p.index[a]]) }
 
 // Make orders the targets and all that they need, with the tests of the components named in tests. It fails with Invalid
@@ -120,21 +128,25 @@ func Make(graph map[string]Component, targets, tests []string) (*Plan, error) {
 
 // New orders what the request asks for. It fails as [Make] does; a cycle is broken where a seed says so.
 func New(graph map[string]Component, r Request) (*Plan, error) {
-	order, err := arrange(graph, r.Targets, r.Seeds)
-	if err != nil {
-		return nil, err
-	}
 	tested := make(map[string]bool, len(r.Tests))
+	targets := slices.Clone(r.Targets)
 	for _, name := range r.Tests {
 		tested[name] = true
+		for _, beside := range graph[name].Beside {
+			targets = append(targets, beside...)
+		}
+	}
+	order, err := arrange(graph, targets, r.Seeds)
+	if err != nil {
+		return nil, err
 	}
 	p := &Plan{Tier: make(map[string]int, len(order.tier)), validate: r.Validate}
 	type vertex struct {
 		Action
 		tier  int
-		needs []Action // of builds
+		needs []Action // builds; of a check, those beside what its own build needs
 	}
-	checks := map[string][]string{} // by component
+	checks := map[string][]string{} // by component: those that what needs it waits for
 	vertices := make([]vertex, 0, 2*len(order.tier))
 	for build, tier := range order.tier {
 		vertices = append(vertices, vertex{build, tier, order.needs[build]})
@@ -151,8 +163,15 @@ func New(graph map[string]Component, r Request) (*Plan, error) {
 					return nil, slipway.Errorf(slipway.Invalid, "the test %q of %s has the name of its first build in a cycle", check, build.Component).
 						Try("rename the test")
 				}
-				checks[build.Component] = append(checks[build.Component], check)
-				vertices = append(vertices, vertex{Action{build.Component, check}, tier, nil})
+				v := vertex{Action: Action{build.Component, check}, tier: tier}
+				for _, name := range graph[build.Component].Beside[check] {
+					need := Action{Component: name}
+					v.needs, v.tier = append(v.needs, need), max(v.tier, order.tier[need])
+				}
+				if v.tier == tier { // one that sees later builds cannot hold up what they may need
+					checks[build.Component] = append(checks[build.Component], check)
+				}
+				vertices = append(vertices, v)
 			}
 		}
 	}
@@ -186,8 +205,10 @@ func New(graph map[string]Component, r Request) (*Plan, error) {
 			}
 		} else {
 			own := p.index[Action{Component: v.Component}]
-			for _, need := range order.needs[p.Actions[own]] {
-				on = append(on, p.index[need])
+			for _, need := range slices.Concat(order.needs[p.Actions[own]], v.needs) {
+				if i := p.index[need]; i != own && !slices.Contains(on, i) {
+					on = append(on, i)
+				}
 			}
 			on = append(on, own)
 		}

@@ -123,6 +123,33 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// A check that sees builds of later tiers waits for them, and holds nothing up.
+func TestBeside(t *testing.T) {
+	g := graph("app: lib; lib: base; base; theme: app; extra")
+	lib := g["lib"]
+	lib.Tests, lib.Beside = []string{"installs", "unit"}, map[string][]string{"installs": {"theme", "base", "extra", "lib"}}
+	g["lib"] = lib
+	p, err := New(g, Request{Targets: []string{"lib", "app"}, Tests: []string{"lib"}, Validate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := ParseAction
+	if got := fmt.Sprint(p.Actions); got != "[base extra lib lib:unit app theme lib:installs]" || p.TierOf(a("lib:installs")) != 3 || p.Tier["lib"] != 1 {
+		t.Fatal(got, p.Tier)
+	}
+	if got := fmt.Sprint(p.Sees(a("lib:installs")), p.Inputs(a("lib:installs")), p.Sees(a("lib:unit"))); got != "[base theme extra lib] map[base:base] [base lib]" {
+		t.Fatal(got)
+	}
+	r, _ := begin(t, p, map[Action]Status{a("base"): Passed, a("extra"): Passed, a("lib"): Passed, a("lib:unit"): Passed, a("app"): Passed})
+	if got := fmt.Sprint(r.Ready(0), r.Waits(a("lib:installs"))); got != "[theme]waits for theme" {
+		t.Fatal(got)
+	}
+	skipped := whys(r.Set(a("theme"), Failed))
+	if len(skipped) != 1 || skipped["lib:installs"] != "skipped because theme failed" || !r.Done() {
+		t.Fatal(skipped)
+	}
+}
+
 func TestSeeds(t *testing.T) {
 	g := graph("cc: libc; libc: cc headers; headers; app: cc libc")
 	if _, err := Make(g, []string{"app"}, nil); !slipway.Is(err, slipway.Invalid) || !strings.Contains(err.Error(), "cc needs libc needs cc") || !strings.Contains(err.Error(), "bootstrap:") {
@@ -205,6 +232,13 @@ func TestEveryWaveEnds(t *testing.T) {
 			first := g[names[0]]
 			first.Needs = append(first.Needs, names[back])
 			g[names[0]], seeds = first, append(seeds, Seed{names[0], names[back]})
+		}
+		for _, name := range names { // tests that see what they will
+			c := g[name]
+			if len(c.Tests) > 0 {
+				c.Beside = map[string][]string{"unit": rapid.SliceOfN(rapid.SampledFrom(names), 0, 3).Draw(t, "beside")}
+				g[name] = c
+			}
 		}
 		p, err := New(g, Request{Targets: names, Tests: names, Seeds: seeds, Validate: rapid.Bool().Draw(t, "validate")})
 		if err != nil {

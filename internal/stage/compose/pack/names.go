@@ -67,23 +67,10 @@ func parseRelation(depends string) (relation, error) {
 // a version. What the package says of a name comes first; else names ending in -devel or -dev become what the format calls them. The
 // result has no line where the format does not need it, and two where it takes two to say the same.
 func Dependency(format string, p spec.Package, depends string) ([]string, error) {
-	r, err := parseRelation(depends)
-	if err != nil {
+	name, r, err := translate(format, p, depends)
+	if err != nil || name == "" {
 		return nil, err
 	}
-	name := r.name
-	if called := p.Called(name, format); called == spec.NotNeeded {
-		return nil, nil
-	} else if called != "" {
-		name = called
-	} else if called, ok := foreign(name); ok {
-		name = called[format]
-	} else if stem, ok := strings.CutSuffix(name, "-devel"); ok && format != RPM {
-		name = stem + "-dev"
-	} else if stem, ok := strings.CutSuffix(name, "-dev"); ok && format == RPM {
-		name = stem + "-devel"
-	}
-	name = Name(format, name)
 	if r.op == "" {
 		return []string{name}, nil
 	}
@@ -94,6 +81,28 @@ func Dependency(format string, p spec.Package, depends string) ([]string, error)
 		return apkRelation(name, r), nil
 	}
 	return []string{name + " " + r.op + " " + Upstream(r.version)}, nil
+}
+
+// translate takes a line of a package's depends apart, and says what the format calls the package that it names; "" when the format does
+// not need it.
+func translate(format string, p spec.Package, depends string) (string, relation, error) {
+	r, err := parseRelation(depends)
+	if err != nil {
+		return "", r, err
+	}
+	name := r.name
+	if called := p.Called(name, format); called == spec.NotNeeded {
+		return "", r, nil
+	} else if called != "" {
+		name = called
+	} else if called, ok := foreign(name); ok {
+		name = called[format]
+	} else if stem, ok := strings.CutSuffix(name, "-devel"); ok && format != RPM {
+		name = stem + "-dev"
+	} else if stem, ok := strings.CutSuffix(name, "-dev"); ok && format == RPM {
+		name = stem + "-devel"
+	}
+	return Name(format, name), r, nil
 }
 
 // debRelation writes a relation for dpkg. A component knows no release numbers: "= 1.4" means 1.4 in whatever release. rpm compares so by

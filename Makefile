@@ -3,13 +3,13 @@
 # make test        all tests but the long ones
 # make test-long   the long ones too
 # make lint        gofmt, go vet, staticcheck
-# make bench       the benchmarks
+# make bench       the benchmarks of packages; bench-debian, bench-farm, bench-hash: see docs/bench/README.md
 # make build       bin/slipway
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-real test test-long lint bench setup
+.PHONY: build demo demo-real test test-long lint bench bench-debian bench-farm bench-hash setup
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
@@ -46,3 +46,11 @@ lint:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-debian:
+	@scripts/setup bench
+	@$(MAKE) --no-print-directory build
+	@scripts/bench-debian
+
+bench-hash:
+	@scripts/bench-hash

@@ -49,6 +49,12 @@ func (c *Client) ForgetBuild(ctx context.Context, id string) error {
 	return err
 }
 
+// CancelBuild ends a build that waits or runs, for everybody who waits for it.
+func (c *Client) CancelBuild(ctx context.Context, id, reason string) error {
+	_, err := do[none](ctx, c, http.MethodPost, "/api/v1/builds/"+segment(id)+"/cancel", nil, map[string]string{"reason": reason})
+	return err
+}
+
 // Waves lists the waves of a product, or those for a subject ("change/12"), newest first.
 func (c *Client) Waves(ctx context.Context, product, subject string, limit int) iter.Seq2[Wave, error] {
 	return list[Wave](ctx, c, "/api/v1/waves", values("product", product, "for", subject), limit)

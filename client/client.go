@@ -8,6 +8,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,15 +38,20 @@ type Client struct {
 }
 
 // New makes a client of the server at the given URL ("http://127.0.0.1:8470"), authenticated by an API token.
-func New(server, token string) *Client {
-	return &Client{base: strings.TrimRight(server, "/"), token: token, http: &http.Client{Transport: transport()}}
-}
-
-func transport() http.RoundTripper {
+func New(server, token string, options ...Option) *Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = 2 * time.Minute // operations that take longer are jobs
-	return t
+	for _, o := range options {
+		o(t)
+	}
+	return &Client{base: strings.TrimRight(server, "/"), token: token, http: &http.Client{Transport: t}}
 }
+
+// Option changes how a client connects.
+type Option func(*http.Transport)
+
+// WithTLS has the client speak TLS so, for instance trusting an authority of one's own. Nil is Go's default.
+func WithTLS(c *tls.Config) Option { return func(t *http.Transport) { t.TLSClientConfig = c.Clone() } }
 
 // Server is the URL that the client calls.
 func (c *Client) Server() string { return c.base }
@@ -177,6 +183,11 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err // the URL is told already
+		}
+		var untrusted *tls.CertificateVerificationError
+		if errors.As(err, &untrusted) {
+			return nil, slipway.Errorf(slipway.Unavailable, "the server's certificate is not trusted: %w", untrusted.Err).At(c.base).
+				Try("name the authority that signed it with --ca or SLIPWAY_CA")
 		}
 		return nil, slipway.Errorf(slipway.Unavailable, "the server does not answer: %w", err).At(c.base).
 			Try("is it running? 'slipway up' starts one; --server or SLIPWAY_SERVER say where it is")

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"maps"
@@ -34,6 +35,7 @@ type Config struct {
 	Every    time.Duration                // between syncs; default 2s
 	Backoff  time.Duration                // the longest wait before it dials again; default 30s
 	Log      *slog.Logger                 // default slog.Default()
+	TLS      *tls.Config                  // how the server and the bus are spoken to; nil is Go's default
 	Client   *http.Client                 // default one without a time limit for whole answers
 	Notified func(synced bool, err error) // told of every sync; may be nil
 }
@@ -71,7 +73,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg.TLS.Clone(), ResponseHeaderTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
 		}}
 	}
 	root, err := filepath.Abs(cfg.Root)

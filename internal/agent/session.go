@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +34,11 @@ func (a *Agent) session(ctx context.Context) error {
 		return err
 	}
 	closed := make(chan struct{})
-	conn, err := nats.Connect(where.Bus,
+	secure := func(*nats.Options) error { return nil }
+	if strings.HasPrefix(where.Bus, "tls:") {
+		secure = nats.Secure(a.cfg.TLS.Clone())
+	}
+	conn, err := nats.Connect(where.Bus, secure,
 		nats.Nkey(a.public, a.key.Sign), nats.Name("slipway agent "+a.cfg.Name), nats.CustomInboxPrefix(bus.InboxPrefix(a.cfg.Name)),
 		nats.NoReconnect(), nats.Timeout(dialTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),

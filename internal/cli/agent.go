@@ -13,6 +13,7 @@ import (
 	"slipway.dev/slipway/internal/agent/deploy"
 	"slipway.dev/slipway/internal/agent/executor"
 	"slipway.dev/slipway/internal/platform/lifecycle"
+	"slipway.dev/slipway/internal/platform/transport"
 	"slipway.dev/slipway/internal/slipway"
 )
 
@@ -35,6 +36,7 @@ after the machine itself, from / on. One with a folder of its own (--root DIR) i
 a guest: it deploys below DIR/fs and leaves the rest of the machine alone, unless
 --target says otherwise.`,
 		Example: `  slipway agent run --server http://slipway:8470 --token $(slipway node join-token) --label role=edge
+  slipway agent run --server https://slipway.lan --ca authority.pem --token $(slipway node join-token)
   slipway agent run --name edge-1 --root /tmp/edge-1 --fact port=9001`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,7 +44,7 @@ a guest: it deploys below DIR/fs and leaves the rest of the machine alone, unles
 			if err != nil {
 				return err
 			}
-			o.server = c.Server
+			o.server, o.ca = c.Server, c.CA
 			if o.token == "" {
 				o.token = a.env("SLIPWAY_JOIN_TOKEN")
 			}
@@ -63,10 +65,10 @@ a guest: it deploys below DIR/fs and leaves the rest of the machine alone, unles
 }
 
 type agentOptions struct {
-	server, token, name, root, target string
-	labels, facts                     []string
-	logFormat, logLevel               string
-	repair                            time.Duration
+	server, token, ca, name, root, target string
+	labels, facts                         []string
+	logFormat, logLevel                   string
+	repair                                time.Duration
 }
 
 // agentRoot is the folder of the agent that looks after a whole machine.
@@ -118,7 +120,11 @@ func (a *app) runAgent(ctx context.Context, o agentOptions) error {
 	if _, told := facts["root"]; !told {
 		facts["root"] = o.target
 	}
-	ag, err := agent.New(agent.Config{Server: o.server, Token: o.token, Name: o.name, Root: o.root, Labels: labels, Facts: facts, Version: Version(), Log: log})
+	secure, err := transport.Client(o.ca)
+	if err != nil {
+		return err
+	}
+	ag, err := agent.New(agent.Config{Server: o.server, Token: o.token, TLS: secure, Name: o.name, Root: o.root, Labels: labels, Facts: facts, Version: Version(), Log: log})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,11 +15,6 @@ import (
 	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/slipway"
 )
-
-func (a *app) buildCmd() *cobra.Command {
-	return parent("build", "See what was built, from what, and why",
-		a.buildListCmd(), a.buildShowCmd(), a.buildLogCmd(), a.buildForgetCmd(), a.buildRunCmd())
-}
 
 func (a *app) buildListCmd() *cobra.Command {
 	var f client.BuildFilter
@@ -137,6 +133,30 @@ func (a *app) copyLog(ctx context.Context, c *client.Client, id string, follow b
 	}
 }
 
+func (a *app) buildCancelCmd() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:     "cancel BUILD",
+		Short:   "End a build that waits or runs",
+		Long:    "Ends a build, for everybody who waits for it. It counts as cancelled, which blames nobody: who asks again gets it built.",
+		Example: "  slipway build cancel 17\n  slipway build cancel 17 --reason 'hangs on the big machine'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := c.CancelBuild(cmd.Context(), args[0], reason); err != nil {
+				return err
+			}
+			a.say("build %s ends", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "cancelled by hand", "why, for the ledger")
+	return cmd
+}
+
 func (a *app) buildForgetCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "forget BUILD",
@@ -209,23 +229,30 @@ func (a *app) waveShowCmd() *cobra.Command {
 				return err
 			}
 			a.say("%s for %s: %s\n%s\n", w.Request.ID, w.Request.For, w.State, w.Reason)
-			return a.print(w, func() *table {
-				t := newTable("tier", "action", "state", "build", "reused", "reason")
-				names := slices.SortedFunc(maps.Keys(w.Components), func(x, y string) int {
-					return cmp.Or(w.Components[x].Tier-w.Components[y].Tier, cmp.Compare(x, y))
-				})
-				yes := map[bool]string{true: "yes"}
-				for _, name := range names {
-					b := w.Components[name]
-					t.add(b.Tier, name, b.State, b.Build, yes[b.Reused], b.Reason)
-					for _, test := range b.Tests {
-						t.add(b.Tier, name+":"+test.Check, cmp.Or(string(test.Outcome), test.State), test.Build, yes[test.Reused], test.Reason)
-					}
-				}
-				return t
-			})
+			return a.print(w, func() *table { return waveTable(w) })
 		},
 	}
+}
+
+// waveTable lists the components of a wave and their checks, lower tiers first.
+func waveTable(w client.Wave) *table {
+	t := newTable("tier", "action", "state", "build", "reused", "reason")
+	names := slices.SortedFunc(maps.Keys(w.Components), func(x, y string) int {
+		return cmp.Or(w.Components[x].Tier-w.Components[y].Tier, cmp.Compare(x, y))
+	})
+	yes := map[bool]string{true: "yes"}
+	for _, name := range names {
+		b := w.Components[name]
+		reused := yes[b.Reused]
+		if b.CutOff {
+			reused = "cut off"
+		}
+		t.add(b.Tier, name, b.State, b.Build, reused, b.Reason)
+		for _, test := range b.Tests {
+			t.add(b.Tier, name+":"+test.Check, cmp.Or(string(test.Outcome), test.State), test.Build, yes[test.Reused], cmp.Or(test.Reason, strings.Join(test.Notes, "; ")))
+		}
+	}
+	return t
 }
 
 func (a *app) waveCancelCmd() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"slipway.dev/slipway/internal/platform/artifact"
+	"slipway.dev/slipway/internal/platform/execution/local"
 	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
@@ -51,7 +52,11 @@ is sent anywhere. What the component needs is given as folders with outputs.`,
 			if err != nil {
 				return err
 			}
-			return build.RunDesk(cmd.Context(), runner, disk, tmp, d)
+			exec, err := local.New(disk, runner, local.Config{Dir: filepath.Join(tmp, "work"), Host: build.Fingerprint()})
+			if err != nil {
+				return err
+			}
+			return build.RunDesk(cmd.Context(), exec, disk, tmp, d)
 		},
 	}
 	cmd.Flags().StringArrayVar(&deps, "dep", nil, "a needed component's output: NAME=FOLDER; may be given several times")

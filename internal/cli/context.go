@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/platform/auth"
+	"slipway.dev/slipway/internal/platform/transport"
 	"slipway.dev/slipway/internal/slipway"
 )
 
@@ -17,7 +19,17 @@ const DefaultServer = "http://127.0.0.1:8470"
 type contextFile struct {
 	Server string `json:"server"`
 	Token  string `json:"token,omitempty"`
+	CA     string `json:"ca,omitempty"`   // PEM file of an authority to trust besides the system's
 	Data   string `json:"data,omitempty"` // written by 'slipway up' over this folder
+}
+
+// client makes the client for what was found.
+func (c contextFile) client() (*client.Client, error) {
+	secure, err := transport.Client(c.CA)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(c.Server, c.Token, client.WithTLS(secure)), nil
 }
 
 // contextName is the file's name in a folder of 'slipway up'.
@@ -25,11 +37,14 @@ const contextName = "context.json"
 
 // resolve finds the server and the token.
 func (a *app) resolve() (contextFile, error) {
-	found := contextFile{Server: strings.TrimRight(a.server, "/"), Token: a.token}
+	found := contextFile{Server: strings.TrimRight(a.server, "/"), Token: a.token, CA: a.ca}
 	fill := func(c contextFile) {
 		c.Server = strings.TrimRight(c.Server, "/")
 		if found.Token == "" && (found.Server == "" || found.Server == c.Server) {
 			found.Token = c.Token // a remembered token is for its own server only
+		}
+		if found.CA == "" && (found.Server == "" || found.Server == c.Server) {
+			found.CA = c.CA
 		}
 		if found.Server == "" {
 			found.Server = c.Server
@@ -40,6 +55,9 @@ func (a *app) resolve() (contextFile, error) {
 	}
 	if found.Token == "" {
 		found.Token = a.env("SLIPWAY_TOKEN")
+	}
+	if found.CA == "" {
+		found.CA = a.env("SLIPWAY_CA")
 	}
 	if dir := a.env("SLIPWAY_DATA"); dir != "" {
 		c, err := readContext(filepath.Join(dir, contextName))
@@ -61,6 +79,14 @@ func (a *app) resolve() (contextFile, error) {
 		found.Server = DefaultServer
 	}
 	return found, nil
+}
+
+// absolute makes a file's name good in every folder; "" stays.
+func absolute(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	return filepath.Abs(file)
 }
 
 // configPath is $XDG_CONFIG_HOME/slipway/config.json, by default below ~/.config.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/slipway"
 )
 
@@ -18,6 +17,7 @@ func (a *app) loginCmd() *cobra.Command {
 		Long: `Checks the token with the server and remembers both for the commands to come.
 Without --token the token is read from standard input.`,
 		Example: `  slipway login https://slipway.example.org --token slw_...
+  slipway login https://slipway.lan --ca authority.pem
   slipway login http://127.0.0.1:8470 < admin-token`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,7 +35,14 @@ Without --token the token is read from standard input.`,
 					return slipway.Errorf(slipway.Invalid, "no token was given: %w", err).Try("give --token")
 				}
 			}
-			id, err := client.New(ctx.Server, ctx.Token).WhoAmI(cmd.Context())
+			if ctx.CA, err = absolute(ctx.CA); err != nil {
+				return err
+			}
+			c, err := ctx.client()
+			if err != nil {
+				return err
+			}
+			id, err := c.WhoAmI(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -43,7 +50,7 @@ Without --token the token is read from standard input.`,
 			if err != nil {
 				return err
 			}
-			if err := writeContext(path, contextFile{Server: ctx.Server, Token: ctx.Token}); err != nil {
+			if err := writeContext(path, contextFile{Server: ctx.Server, Token: ctx.Token, CA: ctx.CA}); err != nil {
 				return err
 			}
 			a.say("%s at %s, with the role %s (remembered in %s)", id.User, ctx.Server, id.Role, path)

@@ -119,7 +119,7 @@ func deskInput(dir, nodesFile, tag, url string) (model.Input, error) {
 	if product.Deploy.Model == "" {
 		return model.Input{}, slipway.Errorf(slipway.Invalid, "the product names no model").At(filepath.Join(dir, spec.ProductFile)).Try("add deploy: {model: deploy/model.star}")
 	}
-	in := model.Input{File: product.Deploy.Model, Read: read, Product: product, ComposeID: "desk", ComposeURL: strings.TrimSuffix(url, "/"),
+	in := model.Input{File: product.Deploy.Model, Read: read, Product: product, ComposeID: "desk", ComposeURL: strings.TrimSuffix(url, "/"), ComposeKey: "the compose's key",
 		Release: slipway.Release{ID: product.Name + "-" + tag, Product: product.Name, Tag: tag, Commit: slipway.ZeroCommit, Manifests: map[string]slipway.Manifest{}}}
 	for _, name := range slices.Sorted(maps.Keys(product.Configurations)) {
 		if in.Release.Manifests[name], err = deskManifest(read, product, name); err != nil {

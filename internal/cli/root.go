@@ -25,6 +25,7 @@ type app struct {
 
 	server string // flag --server
 	token  string // flag --token
+	ca     string // flag --ca
 	format string // flag --output
 
 	running bool  // the command line was understood
@@ -138,6 +139,7 @@ tagged release that runs on the product's nodes.`,
 	f := root.PersistentFlags()
 	f.StringVar(&a.server, "server", "", "URL of the server (environment: SLIPWAY_SERVER)")
 	f.StringVar(&a.token, "token", "", "API token (environment: SLIPWAY_TOKEN)")
+	f.StringVar(&a.ca, "ca", "", "PEM file of an authority to trust besides the system's (environment: SLIPWAY_CA)")
 	f.StringVarP(&a.format, "output", "o", "table", "how to print: table, json or yaml")
 	if err := root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was just defined
@@ -146,14 +148,14 @@ tagged release that runs on the product's nodes.`,
 		&cobra.Group{ID: "admin", Title: "Administer:"})
 	// One line per verb, by group.
 	root.AddCommand(grouped("run",
-		a.initCmd(), a.upCmd(), a.serverCmd(), a.agentCmd(),
+		a.initCmd(), a.upCmd(), a.serverCmd(), a.agentCmd(), a.workerCmd(),
 	)...)
 	root.AddCommand(grouped("road",
-		a.repoCmd(), a.changeCmd(), a.whereCmd(), a.whyCmd(), a.productCmd(), a.componentCmd(), a.checkCmd(), a.schemaCmd(),
-		a.buildCmd(), a.waveCmd(), a.provenanceCmd(), a.sbomCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
+		a.repoCmd(), a.changeCmd(), a.whereCmd(), a.whyCmd(), a.whyBuiltCmd(), a.whyRebuiltCmd(), a.productCmd(), a.componentCmd(), a.graphCmd(), a.checkCmd(), a.schemaCmd(),
+		a.buildCmd(), a.waveCmd(), a.rebuildCmd(), a.provenanceCmd(), a.sbomCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",
-		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.notifyCmd(), a.jobsCmd(), a.versionCmd(),
+		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.notifyCmd(), a.jobsCmd(), a.taskCmd(), a.gcCmd(), a.versionCmd(),
 	)...)
 	root.AddCommand(a.gitHookCmd())
 	return root
@@ -172,7 +174,7 @@ func (a *app) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(c.Server, c.Token), nil
+	return c.client()
 }
 
 // parent makes a command that only holds others.

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +46,8 @@ func (a *app) serverCmd() *cobra.Command {
 and agents meet it on a NATS server. Repositories and artifacts stay in its
 folder. One server works on a database at a time; another is refused.`,
 		Example: `  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --listen 0.0.0.0:8470 --url http://slipway.lan:8470
-  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --bus nats://bus:4222`,
+  slipway server --data /srv/slipway --database postgres://slipway@db/slipway --bus nats://bus:4222
+  slipway server --data /srv/slipway --listen 0.0.0.0:443 --url https://slipway.lan --tls-cert slipway.crt --tls-key slipway.key`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &cfg) },
 	}
@@ -63,16 +66,27 @@ func (a *app) serverFlags(cmd *cobra.Command, cfg *server.Config) {
 	f := cmd.Flags()
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:8470", "HOST:PORT of HTTP; port 0 takes a free one")
 	f.StringVar(&cfg.URL, "url", "", "how others reach this server (default: http://HOST:PORT)")
+	f.StringVar(&cfg.TLSCert, "tls-cert", "", "PEM file of the certificate for HTTP, git and the embedded bus; it may be renewed while the server runs (default: no TLS)")
+	f.StringVar(&cfg.TLSKey, "tls-key", "", "PEM file of its key")
 	f.StringVar(&cfg.BusAddr, "bus-listen", "", "HOST:PORT where agents reach the embedded bus (default: a free port of loopback)")
-	f.IntVar(&cfg.Slots, "slots", 0, "builds at once (default: the number of processors)")
+	f.IntVar(&cfg.Slots, "slots", 0, "builds at once in the server (default: the number of processors; -1: none, workers do it all)")
+	f.DurationVar(&cfg.Lease, "lease", 30*time.Second, "how long a worker may be silent before its task is given to another")
+	f.DurationVar(&cfg.KeepBuilds, "keep-builds", 30*24*time.Hour, "how long outputs of builds are kept that no release, compose or deployment needs")
+	f.DurationVar(&cfg.KeepLogs, "keep-logs", 30*24*time.Hour, "how long logs of builds are kept")
+	f.StringVar(&cfg.REAPI, "reapi", "", "HOST:PORT where the farm serves the Remote Execution API over gRPC (default: it does not)")
+	f.StringVar(&cfg.Remote, "remote-execution", "", "grpc[s]://HOST:PORT[/INSTANCE] of a cluster that runs the builds (default: sandboxes of this host)")
+	f.StringVar(&cfg.RemoteKey, "remote-token-file", "", "file with the API token for that cluster")
 	f.StringVar(&cfg.SMTP, "smtp", "", "smtp://[USER:PASSWORD@]HOST:PORT for notifications by mail (default: none is sent)")
 	f.StringVar(&cfg.MailFrom, "mail-from", "slipway@localhost", "sender of mail")
+	f.StringVar(&cfg.SignKey, "sign-key", "", "armored OpenPGP private key for packages and repositories; its passphrase is in SLIPWAY_SIGN_PASSPHRASE (default: a key of the server's own)")
+	f.StringVar(&cfg.APKKey, "sign-apk-key", "", "private RSA key in PEM for APK packages and repositories (default: a key of the server's own)")
 	f.StringVar(&cfg.Log.Format, "log-format", "text", "text or json")
 	f.StringVar(&cfg.Log.Level, "log-level", "info", "debug, info, warn or error")
 }
 
 func (a *app) serve(cmd *cobra.Command, cfg *server.Config) error {
 	cfg.Version = Version()
+	cfg.SignPass = a.env("SLIPWAY_SIGN_PASSPHRASE")
 	cfg.Log.To = a.errOut
 	return server.Run(cmd.Context(), *cfg)
 }
@@ -80,14 +94,15 @@ func (a *app) serve(cmd *cobra.Command, cfg *server.Config) error {
 // remember leaves word of the server for the commands that follow, and tells where to look.
 func (a *app) remember(data, url string) {
 	dir, err := filepath.Abs(data)
-	if err == nil {
-		err = writeContext(filepath.Join(dir, contextName), contextFile{Server: url, Data: dir})
+	ca, caErr := absolute(cmp.Or(a.ca, a.env("SLIPWAY_CA")))
+	if err = cmp.Or(err, caErr); err == nil {
+		err = writeContext(filepath.Join(dir, contextName), contextFile{Server: url, Data: dir, CA: ca})
 	}
 	if err == nil {
 		var path string
 		if path, err = a.configPath(); err == nil {
 			if c, readErr := readContext(path); readErr != nil || c.Data != "" { // what 'slipway login' wrote is kept
-				err = writeContext(path, contextFile{Server: url, Data: dir})
+				err = writeContext(path, contextFile{Server: url, Data: dir, CA: ca})
 			}
 		}
 	}

@@ -18,7 +18,11 @@ func (c deployComposes) ComposeOf(ctx context.Context, release string) (deploy.C
 	if err != nil {
 		return deploy.ComposeStatus{}, err
 	}
-	return deploy.ComposeStatus{ID: made.ID, State: string(made.State), Reason: made.Reason, URL: c.url + "/composes/" + made.ID}, nil
+	key, err := c.composes.PublicKey()
+	if err != nil {
+		return deploy.ComposeStatus{}, err
+	}
+	return deploy.ComposeStatus{ID: made.ID, State: string(made.State), Reason: made.Reason, URL: c.url + "/composes/" + made.ID, Key: string(key)}, nil
 }
 
 var (

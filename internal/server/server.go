@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"slipway.dev/slipway/internal/platform/bus"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
+	"slipway.dev/slipway/internal/platform/transport"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/store"
 )
@@ -33,6 +35,12 @@ func Run(ctx context.Context, cfg Config) error {
 	log, err := lifecycle.NewLogger(cfg.Log.To, orDefault(cfg.Log.Format, "text"), orDefault(cfg.Log.Level, "info"))
 	if err != nil {
 		return err
+	}
+	var secure *tls.Config
+	if cfg.TLSCert != "" {
+		if secure, err = transport.Server(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return err
+		}
 	}
 	unlock, err := lockFolder(cfg.Data)
 	if err != nil {
@@ -50,14 +58,14 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	g := lifecycle.New(log)
 	front := &frontDoor{}
-	listener := lifecycle.NewHTTP(g, cfg.Listen, front, log, front.close)
+	listener := lifecycle.NewHTTP(g, cfg.Listen, secure, front, log, front.close)
 	var release func()
 	hold := func(ctx context.Context) (err error) {
 		release, err = db.Hold(ctx, holdWait, func(err error) { g.Fail("database", err) })
 		return err
 	}
 	g.Add(tracer.Part(), lifecycle.Part{Name: "database", Start: hold, Stop: func(context.Context) error { release(); return nil }, Ready: db.Ping})
-	r := &running{cfg: cfg, log: log, db: db, group: g, tracer: tracer, front: front, listener: listener, metrics: newMetrics(db)}
+	r := &running{cfg: cfg, secure: secure, log: log, db: db, group: g, tracer: tracer, front: front, listener: listener, metrics: newMetrics(db)}
 	g.Add(lifecycle.Part{Name: "listener", Start: listener.Part().Start}) // first, so that the URL is known and a taken port fails at once
 	g.Add(lifecycle.Part{Name: "stages", Start: r.wire})
 	g.Add(r.parts()...)
@@ -76,6 +84,7 @@ const holdWait = 5 * time.Second
 // running is a server in the making: what the parts hand to those that start after them.
 type running struct {
 	cfg      Config
+	secure   *tls.Config // of HTTP and the embedded bus; nil: neither speaks TLS
 	log      *slog.Logger
 	db       *store.DB
 	group    *lifecycle.Group
@@ -88,7 +97,8 @@ type running struct {
 	svc *services
 	bus connection
 
-	jobs *jobs.Runner
+	jobs    *jobs.Runner
+	cluster func() error // ends the connection to the cluster that runs builds, if there is one
 }
 
 // connection is the message bus, embedded or external.
@@ -102,14 +112,17 @@ type connection interface {
 
 // parts are the parts between wiring and HTTP, in order.
 func (r *running) parts() []lifecycle.Part {
-	return []lifecycle.Part{
+	all := []lifecycle.Part{
 		{Name: "repositories", Start: func(ctx context.Context) error { return r.svc.source.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.source.Stop(ctx) }},
 		{Name: "bus", Start: r.startBus, Stop: func(context.Context) error { r.bus.Close(); return nil }, Ready: func(ctx context.Context) error { return r.bus.Ready(ctx) }},
 		{Name: "git", Start: func(ctx context.Context) error { return r.svc.git.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.git.Stop(ctx) }},
 		r.background("agents", func(ctx context.Context) error { return r.svc.agents.Serve(ctx, r.bus.NATS()) }),
 		r.background("publisher", r.publish),
+		{Name: "cluster", Stop: func(context.Context) error { return r.cluster() }},
+		{Name: "farm", Start: func(ctx context.Context) error { return r.svc.build.Start(ctx) }, Stop: func(ctx context.Context) error { return r.svc.build.Stop(ctx) }},
 		{Name: "jobs", Start: r.startJobs, Stop: func(ctx context.Context) error { return r.jobs.Stop(ctx) }},
 	}
+	return append(all, r.reapi()...)
 }
 
 // background is a part that runs f from start to stop.
@@ -153,7 +166,7 @@ func (r *running) startBus(context.Context) (err error) {
 		}
 		r.bus = external
 	} else {
-		embedded, err := bus.StartEmbedded(bus.EmbeddedConfig{Dir: r.cfg.dir("bus"), Listen: r.cfg.BusAddr, Lookup: r.svc.lab.NodeByKey, Log: r.log})
+		embedded, err := bus.StartEmbedded(bus.EmbeddedConfig{Dir: r.cfg.dir("bus"), Listen: r.cfg.BusAddr, TLS: r.secure, Lookup: r.svc.lab.NodeByKey, Log: r.log})
 		if err != nil {
 			return err
 		}
@@ -192,8 +205,11 @@ func (r *running) startJobs(ctx context.Context) error {
 	if err := r.db.Release(ctx, owner); err != nil {
 		return err
 	}
-	r.jobs, err = jobs.NewRunner(r.db, r.svc.handlers(), jobs.Config{Owner: owner, Log: r.log, Around: r.metrics.around(r.tracer.Job)})
+	r.jobs, err = jobs.NewRunner(r.db, append(r.svc.handlers(), r.collectHandler()), jobs.Config{Owner: owner, Log: r.log, Around: r.metrics.around(r.tracer.Job)})
 	if err != nil {
+		return err
+	}
+	if err := r.wakeCollector(ctx, collectFirst); err != nil {
 		return err
 	}
 	return r.jobs.Start(ctx)

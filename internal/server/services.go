@@ -19,10 +19,11 @@ import (
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/bus"
 	"slipway.dev/slipway/internal/platform/jobs"
-	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/provenance"
+	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/build"
+	"slipway.dev/slipway/internal/stage/build/retain"
 	"slipway.dev/slipway/internal/stage/change"
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/deploy"
@@ -51,6 +52,7 @@ type services struct {
 	provenance  *provenance.Service
 	overview    *overview.Service
 	notify      *notify.Service
+	collector   *retain.Service
 
 	git    *githttp.Server
 	agents *agentapi.Server
@@ -61,7 +63,7 @@ type services struct {
 func (r *running) wire(ctx context.Context) error {
 	r.url = r.cfg.URL
 	if r.url == "" {
-		r.url = urlOf(r.listener.Addr())
+		r.url = urlOf(r.listener.Addr(), r.secure != nil)
 	}
 	disk, err := artifact.OpenDisk(r.cfg.dir("artifacts"))
 	if err != nil {
@@ -76,23 +78,30 @@ func (r *running) wire(ctx context.Context) error {
 	s.gating = gating.New(store.Scope(db, func(tx *store.Tx) gating.Tx { return tx }))
 	s.lab = lab.New(store.Scope(db, func(tx *store.Tx) lab.Tx { return tx }), spec.ParseExperiment, s.poker, lab.Config{})
 	s.release = release.New(store.Scope(db, func(tx *store.Tx) release.Tx { return tx }), releaseRepository{s.source})
-	runner, err := sandbox.New(r.cfg.dir("sandbox"))
+	exec, err := r.executor(disk)
 	if err != nil {
 		return err
 	}
-	s.build, err = build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), s.source, disk, runner, build.Config{Dir: r.cfg.Data, Slots: r.cfg.Slots})
+	s.build, err = build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), s.source, disk, exec, build.Config{Dir: r.cfg.Data, Slots: r.cfg.Slots, Lease: r.cfg.Lease, Secrets: s.secrets(r.cfg), Log: r.log,
+		Products: buildProducts{s}, Results: s.gating})
 	if err != nil {
 		return err
 	}
 	if err := s.build.Check(ctx); err != nil {
 		r.log.Warn("builds cannot run on this machine", "err", err)
 	}
+	s.collector = r.newCollector()
 	s.integration = integration.New(store.Scope(db, func(tx *store.Tx) integration.Tx { return tx }), integration.Deps{
 		Source: integrationSource{s.source}, Catalog: s.catalog, Changes: landedChanges{s}, Builder: s.build, Lab: s.lab, Gate: s.gating, Releaser: s.release,
 	})
 	s.change = change.New(store.Scope(db, func(tx *store.Tx) change.Tx { return tx }), s.source, changeCatalog{s}, s.build, changeGate{s}, r.log)
-	s.compose = compose.New(store.Scope(db, func(tx *store.Tx) compose.Tx { return tx }), s.release, composeSource{s}, disk, s.build,
-		compose.Config{Dir: r.cfg.dir("composes"), URL: r.url + "/composes", Key: r.cfg.dir("keys")})
+	s.compose = compose.New(store.Scope(db, func(tx *store.Tx) compose.Tx { return tx }), s.release, composeSource{s}, disk, s.build, compose.Config{
+		Dir: r.cfg.dir("composes"), URL: r.url + "/composes", Key: r.cfg.dir("keys"),
+		Signing: compose.Signing{OpenPGP: r.cfg.SignKey, Passphrase: r.cfg.SignPass, APK: r.cfg.APKKey},
+		SBOM: func(ctx context.Context, rel slipway.Release) ([]byte, error) {
+			return s.provenance.OfRelease(ctx, rel)
+		},
+	})
 	s.deploy = deploy.New(store.Scope(db, func(tx *store.Tx) deploy.Tx { return tx }), deploy.Deps{
 		Releases: s.release, Composes: deployComposes{s.compose, r.url}, Files: s.source, Nodes: s.lab, Agents: s.poker,
 	})
@@ -143,7 +152,7 @@ func (s *services) handlers() []jobs.Handler {
 func (s *services) routes(r *running) (http.Handler, func()) {
 	api := httpapi.New(httpapi.Services{
 		Version: r.cfg.Version, Auth: s.auth, Ledger: ledger{r.db}, Jobs: r.db, Health: r.group.Health,
-		Source: s.source, Change: s.change, Catalog: s.catalog, Build: s.build, Compose: s.compose, Deploy: s.deploy, Integration: s.integration, Gating: s.gating, Release: s.release,
+		Source: s.source, Change: s.change, Catalog: s.catalog, Build: s.build, Farm: s.build.Farm(), Artifacts: s.artifacts, Collector: s.collector, Compose: s.compose, Deploy: s.deploy, Integration: s.integration, Gating: s.gating, Release: s.release,
 		Overview: s.overview, Provenance: s.provenance, Notify: s.notify, Lab: s.lab, Kick: r.bus.Kick,
 		Metrics: r.metrics.registry, Log: r.log,
 	})

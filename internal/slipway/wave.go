@@ -12,6 +12,11 @@ type WaveRequest struct {
 	Tests   []string `json:"tests,omitempty"` // components whose tests run too, among the targets and what they need
 	Reason  string   `json:"reason"`          // why, for a person
 	Class   Class    `json:"class,omitempty"` // how urgent; empty: [ClassCandidate]
+
+	Strategy string `json:"strategy,omitempty"` // by-key (default), all, only-changed or changed-and-after
+	Before   string `json:"before,omitempty"`   // id of the wave whose outputs the strategy may take over
+	Validate bool   `json:"validate,omitempty"` // a tier begins when the checks of all before it have ended; what fails one is not built upon
+	Limit    int    `json:"limit,omitempty"`    // actions at once; 0: as many as there are workers
 }
 
 // WaveState is where a wave stands.
@@ -31,7 +36,17 @@ type WaveStatus struct {
 	For        string                    `json:"for"`
 	State      WaveState                 `json:"state"`
 	Reason     string                    `json:"reason"` // for a person: what failed, or what it waits for
+	Counts     WaveCounts                `json:"counts"` // once it has ended
 	Components map[string]ComponentBuild `json:"components"`
+}
+
+// WaveCounts adds up what the builds of a wave came to.
+type WaveCounts struct {
+	Built   int `json:"built"`
+	Reused  int `json:"reused"`  // the key was built before
+	CutOff  int `json:"cutOff"`  // reused although something that they need was built: it came out with the same bytes
+	Failed  int `json:"failed"`  // they, not their tests
+	Skipped int `json:"skipped"` // because of what failed, or because the wave was cancelled
 }
 
 // ComponentBuild is one component's part in a wave.
@@ -43,18 +58,20 @@ type ComponentBuild struct {
 	Build    string          `json:"build,omitempty"`    // id of the build that made or makes it
 	Artifact string          `json:"artifact,omitempty"` // the output tree's digest, once built
 	Reused   bool            `json:"reused,omitempty"`   // the key was built before
+	CutOff   bool            `json:"cutOff,omitempty"`   // reused although something that it needs was built: that came out with the same bytes
 	Outcome  Outcome         `json:"outcome,omitempty"`  // once built or failed: Pass; Fail and Timeout blame it, Infra and Cancelled do not
 	Tests    []ComponentTest `json:"tests,omitempty"`
 }
 
 // ComponentTest is one named test of a component in a wave.
 type ComponentTest struct {
-	Check   string  `json:"check"`             // "unit"
-	State   string  `json:"state"`             // waiting, queued, running, finished, skipped
-	Outcome Outcome `json:"outcome,omitempty"` // once finished
-	Build   string  `json:"build,omitempty"`   // id of the build that ran it
-	Reason  string  `json:"reason,omitempty"`
-	Reused  bool    `json:"reused,omitempty"`
+	Check   string   `json:"check"`             // "unit"
+	State   string   `json:"state"`             // waiting, queued, running, finished, skipped
+	Outcome Outcome  `json:"outcome,omitempty"` // once finished
+	Build   string   `json:"build,omitempty"`   // id of the build that ran it
+	Reason  string   `json:"reason,omitempty"`
+	Reused  bool     `json:"reused,omitempty"`
+	Notes   []string `json:"notes,omitempty"` // what each default check found
 }
 
 // Class says how urgent work of the farm is. More urgent work starts first; waiting makes work more urgent.

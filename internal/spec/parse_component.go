@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"fmt"
+	"net/mail"
 	"path"
 	"slices"
 	"strings"
@@ -29,15 +31,17 @@ func ParseComponent(data []byte, name string) (Component, error) {
 
 func (f *file) component(root *node) Component {
 	c := Component{
-		Name:    root.str("component"),
-		Summary: root.str("summary"),
-		License: root.str("license"),
-		Needs:   root.list("needs"),
-		Tools:   root.list("tools"),
-		Env:     root.texts("env"),
-		Stamp:   root.boolean("stamp"),
-		Outputs: root.list("outputs"),
-		Build:   f.step(root.get("build"), "build"),
+		Name:      root.str("component"),
+		Summary:   root.str("summary"),
+		License:   root.str("license"),
+		Buildroot: root.str("buildroot"),
+		Needs:     root.list("needs"),
+		Tools:     root.list("tools"),
+		Env:       root.texts("env"),
+		Stamp:     root.boolean("stamp"),
+		Outputs:   root.list("outputs"),
+		Paths:     root.list("paths"),
+		Build:     f.step(root.get("build"), "build"),
 	}
 	f.needs(root.get("needs"), c.Name)
 	f.unique(root.get("tools"), "the tool")
@@ -46,10 +50,29 @@ func (f *file) component(root *node) Component {
 		c.Tests = map[string]Step{}
 		for _, check := range tests.keys {
 			m := tests.members[check]
-			if check == "build" || check == "experiment" {
+			switch check {
+			case "build", "experiment", "bootstrap", "inspect", "starts":
 				f.report(m.line, m.column, "call it unit, or what it checks", "a test cannot be called %q, which is a check of its own", check)
 			}
 			c.Tests[check] = f.step(m.value, "tests."+check)
+		}
+	}
+	f.starts(root.get("starts"), &c)
+	maintainers := root.get("maintainers")
+	f.unique(maintainers, "the maintainer")
+	if maintainers != nil {
+		c.Maintainers = root.list("maintainers")
+		for _, item := range maintainers.items {
+			if a, err := mail.ParseAddress(item.text); err != nil || a.Address != item.text {
+				f.at(item, "write it as name@example.org", "%q is no mail address", item.text)
+			}
+		}
+	}
+	if paths := root.get("paths"); paths != nil {
+		f.unique(paths, "the path")
+		for i, item := range paths.items {
+			f.inside(item, item.text, "the repository")
+			c.Paths[i] = path.Clean(item.text)
 		}
 	}
 	outputs := root.get("outputs")
@@ -77,6 +100,25 @@ func (f *file) component(root *node) Component {
 	return c
 }
 
+// starts makes the test of that name of the command lines that must end well.
+func (f *file) starts(n *node, c *Component) {
+	f.unique(n, "the command")
+	if n == nil {
+		return
+	}
+	var script strings.Builder
+	for _, item := range n.items {
+		program, args, _ := strings.Cut(item.text, " ")
+		f.inside(item, program, "$OUT")
+		fmt.Fprintf(&script, "\"$OUT\"/'%s' %s </dev/null\n", path.Clean(program), args)
+		c.Starts = append(c.Starts, item.text)
+	}
+	if c.Tests == nil {
+		c.Tests = map[string]Step{}
+	}
+	c.Tests["starts"] = Step{Run: script.String(), Timeout: time.Minute}
+}
+
 // needs reports needs that cannot be met whatever the product is. Cycles across components need the product,
 // see package catalog.
 func (f *file) needs(n *node, self string) {
@@ -92,7 +134,7 @@ func (f *file) needs(n *node, self string) {
 }
 
 // reservedEnv are the variables that carry the contract of a build.
-var reservedEnv = []string{"OUT", "DEPS", "SRC", "VERSION", "SOURCE_DATE_EPOCH"}
+var reservedEnv = []string{"OUT", "DEPS", "SRC", "REPO", "VERSION", "SOURCE_DATE_EPOCH"}
 
 func (f *file) reserved(n *node) {
 	if n == nil {
@@ -143,7 +185,6 @@ func (f *file) pkg(n *node, c Component) Package {
 		Section: n.str("section"),
 		Formats: n.list("formats"),
 		Arch:    orText(n.str("arch"), "amd64"),
-		Depends: n.list("depends"),
 		Files:   map[string]string{},
 		Scripts: n.texts("scripts"),
 	}
@@ -151,14 +192,8 @@ func (f *file) pkg(n *node, c Component) Package {
 		p.Formats = []string{"rpm", "deb", "tar"}
 	}
 	f.unique(n.get("formats"), "the format")
-	f.unique(n.get("depends"), "the package")
-	if depends := n.get("depends"); depends != nil {
-		for _, item := range depends.items {
-			if item.text == p.Name && p.Name != "" {
-				f.at(item, "remove it", "the package depends on itself")
-			}
-		}
-	}
+	f.depends(n.get("depends"), &p)
+	p.Image, p.NPM = f.image(n.get("image"), p), f.npm(n.get("npm"), p)
 	files := n.get("files")
 	if files == nil {
 		return p

@@ -34,6 +34,12 @@ func (f *file) product(root *node) Product {
 		Components: f.refs(root.get("components")),
 	}
 	names := slices.Sorted(maps.Keys(p.Components))
+	p.Bootstrap = f.bootstrap(root.get("bootstrap"), names)
+	p.Buildroots = f.buildroots(root.get("buildroots"))
+	build := root.get("build")
+	p.Build = BuildRules{Buildroot: build.str("buildroot"), Unconfined: build.str("unconfined")}
+	f.buildrootName(build.get("buildroot"), p.Buildroots)
+	p.Modules = f.modules(root.get("modules"), p, names)
 	p.Configurations = f.configurations(root.get("configurations"), names)
 
 	review := root.get("review")
@@ -96,6 +102,26 @@ func (f *file) refs(n *node) map[string]ComponentRef {
 		refs[name] = ref
 	}
 	return refs
+}
+
+func (f *file) bootstrap(n *node, components []string) []Bootstrap {
+	if n == nil {
+		return nil
+	}
+	var all []Bootstrap
+	for _, item := range n.items {
+		b := Bootstrap{From: item.str("from"), To: item.str("to"), At: item.str("at")}
+		f.knownText(item.get("from"), b.From, "component", components)
+		f.knownText(item.get("to"), b.To, "component", components)
+		if b.From == b.To && b.From != "" {
+			f.at(item, "name the component that it needs", "%s cannot start from itself", b.From)
+		}
+		if slices.ContainsFunc(all, func(o Bootstrap) bool { return o.From == b.From && o.To == b.To }) {
+			f.at(item, "remove one of them", "the edge from %s to %s is described twice", b.From, b.To)
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 func (f *file) configurations(n *node, components []string) map[string]Configuration {

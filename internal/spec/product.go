@@ -8,6 +8,10 @@ type Product struct {
 	Name           string                   `json:"product" yaml:"product"`
 	Summary        string                   `json:"summary,omitempty" yaml:"summary,omitempty"`
 	Components     map[string]ComponentRef  `json:"components" yaml:"components"`
+	Bootstrap      []Bootstrap              `json:"bootstrap,omitempty" yaml:"bootstrap,omitempty"` // where cycles among the components start
+	Buildroots     map[string]Buildroot     `json:"buildroots,omitempty" yaml:"buildroots,omitempty"`
+	Build          BuildRules               `json:"build,omitzero" yaml:"build,omitempty"`
+	Modules        map[string]Module        `json:"modules,omitempty" yaml:"modules,omitempty"`
 	Configurations map[string]Configuration `json:"configurations" yaml:"configurations"`
 	Review         Review                   `json:"review,omitempty" yaml:"review,omitempty"`
 	Gates          Gates                    `json:"gates,omitempty" yaml:"gates,omitempty"`
@@ -23,6 +27,14 @@ type ComponentRef struct {
 	Repo   string `json:"repo" yaml:"repo"`                         // "components/libwire"
 	Path   string `json:"path,omitempty" yaml:"path,omitempty"`     // in a monorepo
 	Branch string `json:"branch,omitempty" yaml:"branch,omitempty"` // default main
+}
+
+// Bootstrap breaks a cycle of needs: From, which needs To, is first built with a given output of To; with that all of the cycle
+// is built, and in the end From again.
+type Bootstrap struct {
+	From string `json:"from" yaml:"from"`
+	To   string `json:"to" yaml:"to"`
+	At   string `json:"at,omitempty" yaml:"at,omitempty"` // digest of an output of To, or the commit of a build of it; default what was released last
 }
 
 // Configuration is a variant of the product.

@@ -21,9 +21,9 @@ import (
 var schemas embed.FS
 
 // Schemas lists the names that [Schema] knows.
-func Schemas() []string { return []string{"component", "experiment", "product"} }
+func Schemas() []string { return []string{"component", "experiment", "module", "product"} }
 
-// Schema returns a published JSON Schema (draft 2020-12) by its name: "component", "product" or "experiment".
+// Schema returns a published JSON Schema (draft 2020-12) by its name: "component", "product", "module" or "experiment".
 // Editors that know it complete and check the files while they are written. The error is of kind NotFound.
 func Schema(name string) ([]byte, error) {
 	if !slices.Contains(Schemas(), name) {
@@ -41,6 +41,7 @@ type compiled struct {
 var (
 	componentSchema  = sync.OnceValue(func() compiled { return compile("component") })
 	productSchema    = sync.OnceValue(func() compiled { return compile("product") })
+	moduleSchema     = sync.OnceValue(func() compiled { return compile("module") })
 	experimentSchema = sync.OnceValue(func() compiled { return compile("experiment") })
 )
 

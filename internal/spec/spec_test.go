@@ -22,6 +22,8 @@ func read(kind string, data []byte, name string) (any, error) {
 		return ParseComponent(data, name)
 	case "product":
 		return ParseProduct(data, name)
+	case "module":
+		return ParseModule(data, name)
 	}
 	return ParseExperiment(data, name)
 }
@@ -121,7 +123,7 @@ func TestSchemas(t *testing.T) {
 			t.Errorf("%s: %+v %v", name, s, err)
 		}
 	}
-	for name, value := range map[string]any{"component": Component{}, "product": Product{}, "experiment": Experiment{}} {
+	for name, value := range map[string]any{"component": Component{}, "product": Product{}, "module": Module{}, "experiment": Experiment{}} {
 		c := compile(name)
 		f := &file{name: "x"}
 		tree, _ := json.Marshal(value)
@@ -140,6 +142,7 @@ func TestSchemas(t *testing.T) {
 
 func FuzzComponent(f *testing.F)  { fuzz(f, "component") }
 func FuzzProduct(f *testing.F)    { fuzz(f, "product") }
+func FuzzModule(f *testing.F)     { fuzz(f, "module") }
 func FuzzExperiment(f *testing.F) { fuzz(f, "experiment") }
 
 // fuzz holds that no input panics, that every refusal is of kind Invalid and names a line, and that reading is

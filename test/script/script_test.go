@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"slipway.dev/slipway/internal/cli"
+	"slipway.dev/slipway/internal/platform/transport"
 )
 
 func TestMain(m *testing.M) {
@@ -74,7 +76,7 @@ func start(ts *testscript.TestScript, args ...string) *process {
 	ts.Check(err)
 	p := &process{cmd: exec.Command(self, args...)}
 	p.cmd.Dir = ts.Getenv("WORK")
-	for _, name := range []string{"HOME", "PATH", "WORK", "SLIPWAY_DATA", "TMPDIR"} {
+	for _, name := range []string{"HOME", "PATH", "WORK", "SLIPWAY_DATA", "TMPDIR", "SLIPWAY_CA"} {
 		p.cmd.Env = append(p.cmd.Env, name+"="+ts.Getenv(name))
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
@@ -98,6 +100,9 @@ func server(ts *testscript.TestScript, neg bool, args []string) {
 	addr := freeAddr(ts)
 	ts.Setenv("ADDR", addr)
 	ts.Setenv("URL", "http://"+addr)
+	if slices.Contains(args, "--tls-cert") {
+		ts.Setenv("URL", "https://"+addr)
+	}
 	ts.Setenv("SERVER_ARGS", strings.Join(args, "\n"))
 	up(ts)
 }
@@ -109,8 +114,11 @@ func up(ts *testscript.TestScript) {
 	}
 	p := start(ts, args...)
 	ts.Setenv("SERVER_PID", fmt.Sprint(p.cmd.Process.Pid))
+	secure, err := transport.Client(ts.Getenv("SLIPWAY_CA"))
+	ts.Check(err)
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: secure, DisableKeepAlives: true}}
 	retry(ts, "the server to be ready", func() error {
-		resp, err := http.Get(ts.Getenv("URL") + "/readyz")
+		resp, err := web.Get(ts.Getenv("URL") + "/readyz")
 		if err != nil {
 			return err
 		}

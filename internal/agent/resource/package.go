@@ -106,6 +106,15 @@ func (h packageHandler) Apply(ctx context.Context, w Want) error {
 	if err := h.ready(attrs); err != nil {
 		return err
 	}
+	if attrs.Key != "" {
+		err := os.MkdirAll(filepath.Dir(h.keyFile(attrs)), 0o755)
+		if err == nil {
+			err = WriteState(h.keyFile(attrs), []byte(attrs.Key))
+		}
+		if err != nil {
+			return slipway.Errorf(slipway.Internal, "keep the key of a repository: %w", err)
+		}
+	}
 	h.host.packages.mu.Lock()
 	defer h.host.packages.mu.Unlock()
 	var steps [][]string
@@ -185,9 +194,29 @@ func (h packageHandler) dnf(attrs plan.Package, verb, what string) []string {
 		argv = append(argv, "--installroot="+h.host.root.dir, "--releasever=1")
 	}
 	if attrs.Repo != "" {
-		argv = append(argv, "--repofrompath=slipway,"+attrs.Repo, "--repo=slipway", "--setopt=slipway.gpgcheck=0", "--refresh")
+		argv = append(argv, "--repofrompath=slipway,"+attrs.Repo, "--repo=slipway", "--refresh")
+		if attrs.Key == "" {
+			argv = append(argv, "--setopt=slipway.gpgcheck=0")
+		} else {
+			argv = append(argv, "--setopt=slipway.gpgcheck=1", "--setopt=slipway.gpgkey=file://"+h.keyFile(attrs))
+		}
 	}
 	return append(argv, verb, what)
+}
+
+// keyFile is where the key of a package's repository is kept; each key has a file of its own, so that nothing is read half written.
+func (h packageHandler) keyFile(attrs plan.Package) string {
+	return filepath.Join(h.host.cfg.State, "keys", strings.TrimPrefix(digestOf([]byte(attrs.Key)), "sha256:")+".asc")
+}
+
+// signedBy puts a key file into the options of an apt source line: "deb URL main" is "deb [signed-by=FILE] URL main".
+func signedBy(line, file string) string {
+	kind, rest, _ := strings.Cut(line, " ")
+	options, rest, some := strings.Cut(strings.TrimSpace(rest), "]")
+	if !some {
+		return kind + " [signed-by=" + file + "] " + options
+	}
+	return kind + " " + options + " signed-by=" + file + "]" + rest
 }
 
 // aptOptions point apt at the agent's root.
@@ -227,7 +256,11 @@ func (h packageHandler) apt(attrs plan.Package) ([][]string, error) {
 	options := append([]string{"apt-get", "-y", "-q"}, h.aptOptions()...)
 	if attrs.Repo != "" {
 		list := filepath.Join(state, "slipway.list")
-		if err := WriteState(list, []byte(attrs.Repo+"\n")); err != nil {
+		line := attrs.Repo
+		if attrs.Key != "" {
+			line = signedBy(line, h.keyFile(attrs))
+		}
+		if err := WriteState(list, []byte(line+"\n")); err != nil {
 			return nil, slipway.Errorf(slipway.Internal, "prepare apt: %w", err)
 		}
 		options = append(options, "-o", "Dir::Etc::sourcelist="+list, "-o", "Dir::Etc::sourceparts=-")

@@ -1,6 +1,8 @@
 package resource_test
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goreleaser/nfpm/v2"
 	_ "github.com/goreleaser/nfpm/v2/deb"
@@ -15,11 +18,12 @@ import (
 	_ "github.com/goreleaser/nfpm/v2/rpm"
 
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/compose/pgp"
 	"slipway.dev/slipway/internal/stage/deploy/plan"
 )
 
-// repository builds two versions of a package and serves them over HTTP as the manager's own tools index them.
-func repository(t *testing.T, format, pattern string, index ...string) string {
+// repository builds two versions of a package, signed with the key, and serves them over HTTP as the manager's own tools index them.
+func repository(t *testing.T, key *pgp.Key, format, pattern string, index ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "payload"), []byte("hello\n"), 0o644))
@@ -28,6 +32,7 @@ func repository(t *testing.T, format, pattern string, index ...string) string {
 			Description: "says hello", Overridables: nfpm.Overridables{Contents: files.Contents{
 				{Source: filepath.Join(dir, "payload"), Destination: "/usr/share/ferry/hello-" + version},
 			}}})
+		info.RPM.Signature.SignFn = func(r io.Reader) ([]byte, error) { return key.Sign(r, time.Now()) }
 		packager, err := nfpm.Get(format)
 		must(t, err)
 		must(t, nfpm.PrepareForPackager(info, format))
@@ -43,17 +48,41 @@ func repository(t *testing.T, format, pattern string, index ...string) string {
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", index, err, out)
 	}
+	if release, err := os.ReadFile(filepath.Join(dir, "Release")); err == nil {
+		signature, err := key.Armored(bytes.NewReader(release), time.Now())
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(dir, "Release.gpg"), signature, 0o644))
+	}
 	srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	t.Cleanup(srv.Close)
 	return srv.URL
 }
 
-// upgradeAndBack installs a version into a scratch root, upgrades it, goes back, and removes it.
-func upgradeAndBack(t *testing.T, manager, repo string) {
+// newKey makes a signing key and returns its public half beside it.
+func newKey(t *testing.T) (*pgp.Key, string) {
+	t.Helper()
+	key, err := pgp.Open(t.TempDir(), "vendor")
+	must(t, err)
+	public, err := key.Public()
+	must(t, err)
+	return key, string(public)
+}
+
+// upgradeAndBack installs a version into a scratch root, upgrades it, goes back, and removes it. What another has signed is not installed.
+func upgradeAndBack(t *testing.T, manager, repo, key string) {
 	h := host(t, nil)
+	if os.Geteuid() == 0 {
+		_, other := newKey(t)
+		w := want(t, plan.TypePackage, "ferry-hello", plan.Package{Name: "ferry-hello", Version: "1.0.0", Repo: repo, Key: other, Manager: manager})
+		if err := handler(t, h, w).Apply(t.Context(), w); err == nil {
+			t.Fatal("a package was installed that somebody else had signed")
+		} else {
+			t.Log(err)
+		}
+	}
 	at := func(version string) {
 		t.Helper()
-		w := want(t, plan.TypePackage, "ferry-hello", plan.Package{Name: "ferry-hello", Version: version, Repo: repo, Manager: manager})
+		w := want(t, plan.TypePackage, "ferry-hello", plan.Package{Name: "ferry-hello", Version: version, Repo: repo, Key: key, Manager: manager})
 		if os.Geteuid() != 0 {
 			if err := handler(t, h, w).Apply(t.Context(), w); !slipway.Is(err, slipway.Unavailable) || !strings.Contains(err.Error(), "root rights") {
 				t.Fatalf("error %v", err)
@@ -76,7 +105,7 @@ func upgradeAndBack(t *testing.T, manager, repo string) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	none := want(t, plan.TypePackage, "ferry-hello", plan.Package{Name: "ferry-hello", Version: "9.9", Repo: repo, Manager: manager})
+	none := want(t, plan.TypePackage, "ferry-hello", plan.Package{Name: "ferry-hello", Version: "9.9", Repo: repo, Key: key, Manager: manager})
 	if err := handler(t, h, none).Apply(t.Context(), none); err == nil {
 		t.Fatal("a version that is nowhere was installed")
 	} else {
@@ -89,10 +118,12 @@ func upgradeAndBack(t *testing.T, manager, repo string) {
 }
 
 func TestPackageByDnf(t *testing.T) {
-	upgradeAndBack(t, "dnf", repository(t, "rpm", "ferry-hello-VERSION-1.x86_64.rpm", "createrepo_c", "-q", "."))
+	key, public := newKey(t)
+	upgradeAndBack(t, "dnf", repository(t, key, "rpm", "ferry-hello-VERSION-1.x86_64.rpm", "createrepo_c", "-q", "."), public)
 }
 
 func TestPackageByApt(t *testing.T) {
-	url := repository(t, "deb", "ferry-hello_VERSION-1_amd64.deb", "sh", "-euc", "apt-ftparchive packages . > Packages && apt-ftparchive release . > Release")
-	upgradeAndBack(t, "apt", "deb [trusted=yes] "+url+" ./")
+	key, public := newKey(t)
+	url := repository(t, key, "deb", "ferry-hello_VERSION-1_amd64.deb", "sh", "-euc", "apt-ftparchive packages . > Packages && apt-ftparchive release . > Release")
+	upgradeAndBack(t, "apt", "deb "+url+" ./", public)
 }

@@ -17,12 +17,14 @@ import (
 	"slipway.dev/slipway/internal/catalog"
 	"slipway.dev/slipway/internal/notify"
 	"slipway.dev/slipway/internal/overview"
+	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/lifecycle"
 	"slipway.dev/slipway/internal/provenance"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
+	"slipway.dev/slipway/internal/stage/build/retain"
 	"slipway.dev/slipway/internal/stage/change"
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/deploy"
@@ -48,6 +50,9 @@ type Services struct {
 	Overview    *overview.Service
 	Notify      *notify.Service
 	Build       *build.Service
+	Farm        Farm
+	Artifacts   artifact.Store // what workers fetch and upload
+	Collector   *retain.Service
 	Provenance  *provenance.Service
 	Compose     *compose.Service
 	Deploy      *deploy.Service
@@ -132,6 +137,8 @@ func New(s Services) *API {
 	a.composes()
 	a.deployments()
 	a.builds()
+	a.rebuilds()
+	a.farm()
 	a.provenance()
 	return a
 }

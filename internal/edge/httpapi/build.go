@@ -48,6 +48,16 @@ func (a *API) builds() {
 		func(ctx context.Context, in *BuildID) (*None, error) {
 			return nil, a.Build.Forget(ctx, in.ID, auth.Actor(ctx))
 		})
+	register(a, op{Method: http.MethodPost, Path: "/api/v1/builds/{id}/cancel", Role: auth.Developer, Summary: "End a build that waits or runs",
+		About: "For all waves that wait for it, it was cancelled. That blames nobody: the next wave that needs it builds it."},
+		func(ctx context.Context, in *struct {
+			BuildID
+			Body struct {
+				Reason string `json:"reason" minLength:"1" doc:"Why, for the ledger"`
+			}
+		}) (*None, error) {
+			return nil, a.Build.CancelBuild(ctx, in.ID, in.Body.Reason+", says "+auth.Actor(ctx))
+		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/waves", Role: auth.Viewer, Summary: "List waves, newest first"},
 		func(ctx context.Context, in *struct {
 			Page

@@ -18,16 +18,17 @@ import (
 
 // Farm runs actions. Equal actions that are in flight at the same time may share one run.
 type Farm interface {
-	// Cached returns the result of an action that the farm ran before, or NotFound.
+	// Cached returns the result of an action that the farm ran before, or NotFound, also when a blob of it is gone.
 	Cached(ctx context.Context, action artifact.Digest) (*repb.ActionResult, error)
-	// Execute runs an action whose inputs are in the artifact store, whether it ran before or not, and keeps the result for Cached unless
-	// the action says that it must not be cached. It ends when the run has; the contract of [execution.Executor] holds.
+	// Execute runs an action whose inputs are in the artifact store, and keeps the result for Cached unless the action says that it must not be
+	// cached. It ends when the run has; the contract of [execution.Executor] holds.
 	Execute(ctx context.Context, o Order) (execution.Result, error)
 }
 
 // Order is one action that a client wants run.
 type Order struct {
 	Action   artifact.Digest
+	NoCache  bool                // it has to run, although Cached has a result or an equal one is in flight
 	Priority int32               // as the protocol has it: 0 is usual, less is sooner
 	User     string              // who asks
 	Log      io.Writer           // gets standard output and error as they come
@@ -36,7 +37,7 @@ type Order struct {
 
 // Results keeps the action results that clients write.
 type Results interface {
-	// ActionResult returns what was kept for an action, or NotFound.
+	// ActionResult returns what was kept for an action, or NotFound, also when a blob of it is gone.
 	ActionResult(ctx context.Context, action artifact.Digest) (*repb.ActionResult, error)
 	// PutActionResult keeps a result, over an older one; by is the user who wrote it.
 	PutActionResult(ctx context.Context, action artifact.Digest, r *repb.ActionResult, by string) error

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sync/singleflight"
 
@@ -22,6 +23,7 @@ import (
 type Disk struct {
 	dir    string
 	expand singleflight.Group // one expansion of a tree at a time
+	sweep  sync.RWMutex       // held for writing while a sweep decides about one blob
 }
 
 // OpenDisk opens the store in dir, which is made if it does not exist, and removes what a crash left in tmp/. Only
@@ -88,7 +90,7 @@ func (d *Disk) holds(m *bytes.Reader) (Digest, int64, bool) {
 		return "", 0, false
 	}
 	name := hex.EncodeToString(h.Sum(nil))
-	fi, err := os.Stat(d.blob(name))
+	fi, err := d.lookup(d.blob(name))
 	return Prefix + name, m.Size(), err == nil && fi.Size() == m.Size()
 }
 
@@ -119,7 +121,7 @@ func (d *Disk) stage(ctx context.Context, r io.Reader) (*staged, error) {
 		return nil, storeError(err)
 	}
 	t.hex = hex.EncodeToString(h.Sum(nil))
-	if fi, err := os.Stat(d.blob(t.hex)); err == nil && fi.Size() == t.size {
+	if fi, err := d.lookup(d.blob(t.hex)); err == nil && fi.Size() == t.size {
 		t.drop()
 	}
 	return t, nil
@@ -156,7 +158,7 @@ func (d *Disk) Stat(_ context.Context, digest Digest) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	fi, err := os.Stat(d.blob(name))
+	fi, err := d.lookup(d.blob(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, missing(digest)
 	}
@@ -171,6 +173,9 @@ func (d *Disk) Open(_ context.Context, digest Digest) (io.ReadCloser, error) {
 	name, err := ParseDigest(digest)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := d.lookup(d.blob(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, storeError(err)
 	}
 	f, err := os.Open(d.blob(name))
 	if errors.Is(err, fs.ErrNotExist) {

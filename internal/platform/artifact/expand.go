@@ -20,8 +20,11 @@ func (d *Disk) Tree(ctx context.Context, digest Digest) (string, error) {
 		return "", err
 	}
 	dir := d.path("trees", name)
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
+	// The blob is what keeps the tree: its use is what is noted.
+	if _, err := d.lookup(d.blob(name)); err == nil {
+		if _, err := os.Stat(dir); err == nil {
+			return dir, nil
+		}
 	}
 	result := d.expand.DoChan(name, func() (any, error) {
 		return nil, d.expandTree(context.WithoutCancel(ctx), digest, dir)

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
+	"unicode/utf8"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"golang.org/x/sync/errgroup"
@@ -109,6 +111,9 @@ func (in *ingest) scan(dir, at string, depth int) (*folder, error) {
 	out := &folder{message: &repb.Directory{}, subs: map[string]*folder{}}
 	for _, fi := range infos {
 		p := path.Join(at, fi.Name())
+		if !utf8.ValidString(fi.Name()) {
+			return nil, slipway.Errorf(slipway.Invalid, "the name is not UTF-8").At(fmt.Sprintf("/%q", p)).Try("rename it")
+		}
 		switch fi.Mode().Type() {
 		case 0:
 			node := &repb.FileNode{Name: fi.Name(), IsExecutable: fi.Mode()&0o111 != 0}
@@ -126,6 +131,9 @@ func (in *ingest) scan(dir, at string, depth int) (*folder, error) {
 			}
 			if err := CheckLink(p, target); err != nil {
 				return nil, err
+			}
+			if !utf8.ValidString(target) {
+				return nil, slipway.Errorf(slipway.Invalid, "the symbolic link's target %q is not UTF-8", target).At("/" + p).Try("rename it")
 			}
 			out.message.Symlinks = append(out.message.Symlinks, &repb.SymlinkNode{Name: fi.Name(), Target: target})
 		default:

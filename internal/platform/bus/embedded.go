@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -30,6 +31,7 @@ type Lookup func(ctx context.Context, publicKey string) (node string, ok bool, e
 type EmbeddedConfig struct {
 	Dir    string       // where JetStream and the remembered port live
 	Listen string       // host:port for agents; default 127.0.0.1:0. A free port is chosen once and kept, so that agents find it again
+	TLS    *tls.Config  // what agents are spoken to in; nil: in clear
 	Lookup Lookup       // who may connect; required
 	Log    *slog.Logger // default slog.Default()
 }
@@ -94,7 +96,7 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 		ns, err = startServer(&server.Options{
 			ServerName: "slipway", Host: host, Port: p,
 			JetStream: true, StoreDir: cfg.Dir, JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 4 << 30,
-			NoSigs: true, NoLog: true, AlwaysEnableNonce: true, CustomClientAuthentication: auth,
+			TLS: cfg.TLS != nil, TLSConfig: cfg.TLS, NoSigs: true, NoLog: true, AlwaysEnableNonce: true, CustomClientAuthentication: auth,
 			MaxPayload: maxPayload, PingInterval: 5 * time.Second, MaxPingsOut: 2, WriteDeadline: 5 * time.Second,
 		})
 		if err == nil {

@@ -22,17 +22,19 @@ import (
 
 // Platform properties that Slipway's own executors know. Others are labels that a worker must have.
 const (
-	PropertyWritable = "slipway-writable" // top folders of the input root that the action may write to: "src,out"
-	PropertyRoot     = "slipway-root"     // top folder of the input root that is shown as / (its usr, bin, lib, etc ...); absent: the host's tools
-	PropertyHost     = "slipway-host"     // fingerprint of the host's tools; an executor with others refuses the action
-	PropertySandbox  = "slipway-sandbox"  // version of the sandbox; only keys different
+	PropertyWritable   = "slipway-writable"   // top folders of the input root that the action may write to: "src,out"
+	PropertyRoot       = "slipway-root"       // top folder of the input root that is shown as / (its usr, bin, lib, etc ...); absent: the host's tools
+	PropertyHost       = "slipway-host"       // fingerprint of the host's tools; an executor with others refuses the action
+	PropertyUnconfined = "slipway-unconfined" // "allow": runs without a sandbox, because none can run where it was asked for; never mistaken for one that had it
+	PropertySandbox    = "slipway-sandbox"    // version of the sandbox; only keys different
 )
 
 // Request is one action to run.
 type Request struct {
-	Action artifact.Digest // of the Action message
-	Limits Limits
-	Log    io.Writer // gets standard output and error as they come; nil drops them
+	Action  artifact.Digest // of the Action message
+	Limits  Limits
+	Log     io.Writer // gets standard output and error as they come; nil drops them
+	NoCache bool      // run it although a cluster's cache has a result
 }
 
 // Limits bounds one run besides the action's own timeout; a zero field takes the executor's default.
@@ -73,3 +75,6 @@ type Executor interface {
 	// Check says why actions cannot run here, and what to do about it.
 	Check(ctx context.Context) error
 }
+
+// ErrorDomain marks the error details with which a Slipway tells another how a run ended: an ErrorInfo whose reason is a [Status].
+const ErrorDomain = "slipway.dev"

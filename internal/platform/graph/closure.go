@@ -1,7 +1,9 @@
 package graph
 
-// Closure returns from and all that they need, directly or through others. What needs them is g.Reverse().Closure(from...).
-func (g *Graph) Closure(from ...int32) Set {
+// Closure returns from and all that they need, directly or through others. What needs them is g.Reverse().Closure(nil, from...).
+//
+// The vertices in through (nil: all) are gone through; others are reached, but what they need is not, unless they are in from.
+func (g *Graph) Closure(through Set, from ...int32) Set {
 	reached := NewSet(g.Len())
 	queue := make([]int32, 0, len(from))
 	for _, v := range from {
@@ -13,7 +15,7 @@ func (g *Graph) Closure(from ...int32) Set {
 		v := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
 		for _, w := range g.out.of(v) {
-			if reached.Add(w) {
+			if reached.Add(w) && (through == nil || through.Has(w)) {
 				queue = append(queue, w)
 			}
 		}
@@ -28,8 +30,9 @@ type Ways struct {
 	prev  []int32 // by vertex: the one before it on its way; itself at the start
 }
 
-// Ways finds shortest ways from the vertices in from to all that they need. Shortest ways from dependents are g.Reverse().Ways(from...).
-func (g *Graph) Ways(from ...int32) *Ways {
+// Ways finds shortest ways from the vertices in from to all that [Graph.Closure] returns for them. Shortest ways from dependents are
+// g.Reverse().Ways(nil, from...).
+func (g *Graph) Ways(through Set, from ...int32) *Ways {
 	n := g.Len()
 	w := &Ways{Far: make([]int32, n), prev: make([]int32, n)}
 	for v := range w.Far {
@@ -43,6 +46,9 @@ func (g *Graph) Ways(from ...int32) *Ways {
 	}
 	for i := 0; i < len(w.Order); i++ {
 		v := w.Order[i]
+		if through != nil && w.prev[v] != v && !through.Has(v) {
+			continue
+		}
 		for _, next := range g.out.of(v) {
 			if w.Far[next] < 0 {
 				w.Far[next], w.prev[next] = w.Far[v]+1, v

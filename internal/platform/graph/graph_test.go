@@ -45,6 +45,22 @@ func (m *naive) close(within func(int32) bool) [][]bool {
 	return reach
 }
 
+// through is who reaches whom when only open vertices are left again.
+func (m *naive) through(open func(int32) bool) [][]bool {
+	var reach [][]bool
+	for v := range m.n {
+		reach = append(reach, slices.Clone(m.edge[v]))
+	}
+	for k := range m.n {
+		for i := range m.n {
+			for j := range m.n {
+				reach[i][j] = reach[i][j] || open(int32(k)) && reach[i][k] && reach[k][j]
+			}
+		}
+	}
+	return reach
+}
+
 func drawGraph(t *rapid.T) (*Graph, *naive) {
 	n := rapid.IntRange(0, 24).Draw(t, "n")
 	var edges []Edge
@@ -97,7 +113,13 @@ func TestClosureAndWays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g, m := drawGraph(t)
 		from := slices.Collect(drawSet(t, m.n, "from").All())
-		closure, ways := g.Closure(from...), g.Ways(from...)
+		var through Set
+		reach := m.reach
+		if rapid.Bool().Draw(t, "through some") {
+			through = drawSet(t, m.n, "through")
+			reach = m.through(func(v int32) bool { return through.Has(v) || slices.Contains(from, v) })
+		}
+		closure, ways := g.Closure(through, from...), g.Ways(through, from...)
 		last := int32(0)
 		for _, v := range ways.Order {
 			if ways.Far[v] < last {
@@ -106,7 +128,7 @@ func TestClosureAndWays(t *testing.T) {
 			last = ways.Far[v]
 		}
 		for v := range int32(m.n) {
-			want := slices.Contains(from, v) || slices.ContainsFunc(from, func(f int32) bool { return m.reach[f][v] })
+			want := slices.Contains(from, v) || slices.ContainsFunc(from, func(f int32) bool { return reach[f][v] })
 			if closure.Has(v) != want || (ways.Far[v] >= 0) != want || slices.Contains(ways.Order, v) != want {
 				t.Fatalf("%d from %v: closure %t, far %d, want %t", v, from, closure.Has(v), ways.Far[v], want)
 			}
@@ -126,7 +148,8 @@ func TestClosureAndWays(t *testing.T) {
 				}
 			}
 			for w := range int32(m.n) { // none is shorter
-				if m.edge[w][v] && ways.Far[w] >= 0 && ways.Far[w]+1 < ways.Far[v] {
+				open := through == nil || through.Has(w) || slices.Contains(from, w)
+				if open && m.edge[w][v] && ways.Far[w] >= 0 && ways.Far[w]+1 < ways.Far[v] {
 					t.Fatalf("way to %d is %d long, to %d only %d", v, ways.Far[v], w, ways.Far[w])
 				}
 			}
@@ -243,7 +266,8 @@ func TestSet(t *testing.T) {
 		a, b := drawSet(t, n, "a"), drawSet(t, n, "b")
 		count := 0
 		for v := range int32(n) {
-			if a.Without(b).Has(v) != (a.Has(v) && !b.Has(v)) || a.And(b).Has(v) != (a.Has(v) && b.Has(v)) {
+			if a.Without(b).Has(v) != (a.Has(v) && !b.Has(v)) || a.And(b).Has(v) != (a.Has(v) && b.Has(v)) ||
+				a.Or(b).Has(v) != (a.Has(v) || b.Has(v)) {
 				t.Fatal(v)
 			}
 			if a.Has(v) {
@@ -270,7 +294,7 @@ func TestNamed(t *testing.T) {
 	if !ok || g.Len() != 4 {
 		t.Fatal(g.Len())
 	}
-	if got := g.Names(slices.Collect(g.Reverse().Closure(base).All())...); !slices.Equal(got, []string{"app", "base", "lib"}) {
+	if got := g.Names(slices.Collect(g.Reverse().Closure(nil, base).All())...); !slices.Equal(got, []string{"app", "base", "lib"}) {
 		t.Fatal(got)
 	}
 	if _, ok := g.Vertex("none"); ok {
@@ -311,13 +335,13 @@ func BenchmarkGraph(b *testing.B) {
 	b.Run(fmt.Sprintf("dependents/vertices=%d/edges=%d", n, g.Edges()), func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			g.Reverse().Closure(0)
+			g.Reverse().Closure(nil, 0)
 		}
 	})
 	b.Run("ways", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			g.Reverse().Ways(0)
+			g.Reverse().Ways(nil, 0)
 		}
 	})
 	b.Run("tiers", func(b *testing.B) {

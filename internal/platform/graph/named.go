@@ -51,3 +51,6 @@ func (g *Named) Names(vertices ...int32) []string {
 	}
 	return names
 }
+
+// NameOf returns the name of a vertex.
+func (g *Named) NameOf(v int32) string { return g.names[v] }

@@ -65,6 +65,15 @@ func (s Set) Without(other Set) Set {
 	return out
 }
 
+// Or returns the vertices that are in either.
+func (s Set) Or(other Set) Set {
+	out := make(Set, len(s))
+	for i := range s {
+		out[i] = s[i] | other[i]
+	}
+	return out
+}
+
 // And returns the vertices that are in both.
 func (s Set) And(other Set) Set {
 	out := make(Set, len(s))

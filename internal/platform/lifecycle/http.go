@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -21,11 +22,12 @@ type HTTP struct {
 
 // NewHTTP makes a server that listens on addr ("127.0.0.1:8470"; port 0 picks a free one) when it starts. On shutdown
 // it accepts nothing new, calls closing (which ends streams), lets requests under way finish for as long as the part's
-// grace, then cancels their contexts.
-func NewHTTP(group *Group, addr string, handler http.Handler, log *slog.Logger, closing ...func()) *HTTP {
+// grace, then cancels their contexts. With secure it speaks TLS only; nil is plain HTTP.
+func NewHTTP(group *Group, addr string, secure *tls.Config, handler http.Handler, log *slog.Logger, closing ...func()) *HTTP {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &HTTP{addr: addr, group: group, cancel: cancel, closing: closing, srv: &http.Server{
 		Handler:           handler,
+		TLSConfig:         secure,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -49,7 +51,11 @@ func (h *HTTP) start(ctx context.Context) error {
 	}
 	h.bound = l.Addr()
 	go func() {
-		if err := h.srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		serve := h.srv.Serve
+		if h.srv.TLSConfig != nil {
+			serve = func(l net.Listener) error { return h.srv.ServeTLS(l, "", "") } // the certificate is the configuration's
+		}
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			h.group.Fail("http", err)
 		}
 	}()

@@ -174,7 +174,7 @@ func TestHTTPShutdown(t *testing.T) {
 		<-closing
 		close(release) // only now may the slow request go on: closing came while it was under way
 	})
-	srv := lifecycle.NewHTTP(g, "127.0.0.1:0", mux, quiet, func() { close(closing) })
+	srv := lifecycle.NewHTTP(g, "127.0.0.1:0", nil, mux, quiet, func() { close(closing) })
 	g.Add(srv.Part())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -215,7 +215,7 @@ func TestAPortInUseFailsTheStart(t *testing.T) {
 	taken := httptest.NewServer(http.NotFoundHandler())
 	defer taken.Close()
 	g := lifecycle.New(quiet)
-	g.Add(lifecycle.NewHTTP(g, taken.Listener.Addr().String(), http.NotFoundHandler(), quiet).Part())
+	g.Add(lifecycle.NewHTTP(g, taken.Listener.Addr().String(), nil, http.NotFoundHandler(), quiet).Part())
 	if err := g.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Error(err)
 	}

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -17,7 +16,22 @@ import (
 // sandbox's user reaches the mounts.
 var stages = []string{"/mnt", "/media", "/srv", "/opt", "/home"}
 
-// stageScript runs as root, alone in its mount namespace. Arguments: the stage, the user id, the number of mounts, their
+// startScript starts a sandbox. Arguments: how many control groups to join, and their folders; the limits of each process: bytes of a
+// file in blocks of 512, seconds of processor time, private memory in KiB or "unlimited". A lower limit that this process has itself
+// stays. What is left is run.
+const startScript = `n=$1; shift
+while [ $n -gt 0 ]; do
+  echo $$ > "$1/cgroup.procs"
+  shift; n=$((n-1))
+done
+ulimit -c 0
+ulimit -f "$1" 2>/dev/null || :
+ulimit -t "$2" 2>/dev/null || :
+ulimit -d "$3" 2>/dev/null || :
+shift 3
+`
+
+// stageScript goes on as root, alone in its mount namespace. Arguments: the stage, the user id, the number of mounts, their
 // sources, and what to become.
 const stageScript = `stage=$1 uid=$2 n=$3; shift 3
 mount -t tmpfs -o mode=755,size=1m slipway "$stage"
@@ -29,8 +43,12 @@ while [ $i -lt $n ]; do
 done
 exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs --pdeathsig KILL -- "$@"`
 
+// processScript bounds the processes from inside, where only those of the sandbox count. Arguments: how many, and what to run. Shells
+// differ in the letter.
+const processScript = `ulimit -u "$1" 2>/dev/null || ulimit -p "$1"; shift; exec "$@"`
+
 // command returns the whole command line for a spec.
-func (r *Runner) command(spec Spec) ([]string, error) {
+func (r *Runner) command(spec Spec, g *group) ([]string, error) {
 	bwrap, err := exec.LookPath("bwrap")
 	if err != nil {
 		return nil, slipway.Errorf(slipway.Unavailable, "bubblewrap is not installed: %w", err).Try("apt-get install bubblewrap")
@@ -38,12 +56,31 @@ func (r *Runner) command(spec Spec) ([]string, error) {
 	if len(spec.Argv) == 0 {
 		return nil, slipway.Errorf(slipway.Internal, "a sandbox needs a command")
 	}
+	root := hostRoot()
 	sources := []string{r.etc}
+	if spec.Root != "" {
+		if root, err = readRoot(spec.Root); err != nil {
+			return nil, err
+		}
+		sources = append(sources, spec.Root)
+	}
 	for _, m := range spec.Mounts {
 		sources = append(sources, m.Source)
 	}
+	if !g.counts("pids") && (spec.Root == "" || exists(filepath.Join(spec.Root, "bin/sh"))) {
+		spec.Argv = append([]string{"/bin/sh", "-c", processScript, "sh", strconv.Itoa(spec.Limits.Processes)}, spec.Argv...)
+	}
+	argv := []string{"/bin/sh", "-euc", startScript, "sandbox", strconv.Itoa(len(g.folders()))}
+	argv = append(argv, g.folders()...)
+	l := spec.Limits
+	memory := "unlimited"
+	if !g.counts("memory") {
+		memory = strconv.FormatInt(l.Memory>>10, 10)
+	}
+	argv = append(argv, strconv.FormatInt((l.OutputBytes+511)/512, 10), strconv.FormatInt(int64(l.CPU.Seconds())+1, 10), memory)
 	if !r.cfg.Root {
-		return append([]string{bwrap}, bwrapArgs(spec, sources)...), nil
+		argv[2] += `exec "$@"`
+		return append(append(argv, bwrap), bwrapArgs(spec, root, sources)...), nil
 	}
 	stage, err := pickStage(sources)
 	if err != nil {
@@ -53,11 +90,13 @@ func (r *Runner) command(spec Spec) ([]string, error) {
 	for i := range sources {
 		reach[i] = filepath.Join(stage, strconv.Itoa(i))
 	}
-	argv := []string{"/bin/sh", "-euc", stageScript, "sandbox", stage, strconv.Itoa(r.cfg.UID), strconv.Itoa(len(sources))}
-	argv = append(argv, sources...)
-	argv = append(argv, bwrap)
-	return append(argv, bwrapArgs(spec, reach)...), nil
+	argv[2] += stageScript
+	argv = append(argv, stage, strconv.Itoa(r.cfg.UID), strconv.Itoa(len(sources)))
+	argv = append(append(argv, sources...), bwrap)
+	return append(argv, bwrapArgs(spec, root, reach)...), nil
 }
+
+func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
 
 // pickStage returns a folder that hides none of the sources when something is mounted over it.
 func pickStage(sources []string) (string, error) {
@@ -75,48 +114,49 @@ func pickStage(sources []string) (string, error) {
 	return "", slipway.Errorf(slipway.Unavailable, "the sandbox needs one of %s as a mount point", strings.Join(stages, ", ")).Try("mkdir /mnt")
 }
 
-// bwrapArgs is bubblewrap's command line; sources are where it finds /etc and then the spec's mounts.
-func bwrapArgs(spec Spec, sources []string) []string {
+// bwrapArgs is bubblewrap's command line; sources are where it finds /etc, the root if there is one, and then the spec's mounts.
+func bwrapArgs(spec Spec, root []rootEntry, sources []string) []string {
 	args := []string{
 		"--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL",
 		"--die-with-parent", "--new-session", "--clearenv",
 		"--uid", "1000", "--gid", "1000", "--hostname", "slipway",
-		"--ro-bind", "/usr", "/usr",
+		"--perms", "0755", "--tmpfs", "/etc",
 	}
-	for _, link := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
-		if target, err := os.Readlink("/" + link); err == nil {
-			args = append(args, "--symlink", target, "/"+link)
-		} else if _, err := os.Stat("/" + link); err == nil { // a host whose /usr is not merged
-			args = append(args, "--ro-bind", "/"+link, "/"+link)
+	base, mounts := "", sources[1:]
+	if spec.Root != "" {
+		base, mounts = sources[1], sources[2:]
+	}
+	for _, e := range root {
+		if e.link != "" {
+			args = append(args, "--symlink", e.link, e.path)
+		} else {
+			args = append(args, "--ro-bind", base+e.path, e.path)
 		}
 	}
-	args = append(args, "--perms", "0755", "--tmpfs", "/etc",
-		"--ro-bind", sources[0]+"/passwd", "/etc/passwd", "--ro-bind", sources[0]+"/group", "/etc/group",
-		"--ro-bind", sources[0]+"/hosts", "/etc/hosts", "--ro-bind", sources[0]+"/nsswitch.conf", "/etc/nsswitch.conf",
-		"--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--remount-ro", "/etc",
+	for _, name := range etcFiles {
+		args = append(args, "--ro-bind", sources[0]+"/"+name, "/etc/"+name)
+	}
+	args = append(args, "--remount-ro", "/etc",
 		"--proc", "/proc", "--dev", "/dev",
-		"--perms", "1777", "--size", strconv.FormatInt(spec.Limits.TempBytes, 10), "--tmpfs", "/tmp", "--dir", "/tmp/home",
-		"--size", "1048576", "--tmpfs", "/build")
+		"--perms", "1777", "--size", strconv.FormatInt(spec.Limits.TempBytes, 10), "--tmpfs", "/tmp", "--dir", "/tmp/home")
+	whole := slices.ContainsFunc(spec.Mounts, func(m Mount) bool { return m.Target == "/build" })
+	if !whole {
+		args = append(args, "--size", "1048576", "--tmpfs", "/build")
+	}
 	for i, m := range spec.Mounts {
 		how := "--ro-bind"
 		if m.Writable {
 			how = "--bind"
 		}
-		args = append(args, how, sources[i+1], m.Target)
+		args = append(args, how, mounts[i], m.Target)
 	}
-	args = append(args, "--remount-ro", "/build", "--remount-ro", "/", "--chdir", spec.Dir)
+	if !slices.ContainsFunc(spec.Mounts, func(m Mount) bool { return m.Target == "/build" }) {
+		args = append(args, "--remount-ro", "/build")
+	}
+	args = append(args, "--remount-ro", "/", "--chdir", spec.Dir)
 	for _, name := range slices.Sorted(maps.Keys(spec.Env)) {
 		args = append(args, "--setenv", name, spec.Env[name])
 	}
-	l := spec.Limits
-	args = append(args, "--json-status-fd", "3", "/usr/bin/prlimit",
-		limit("nproc", int64(l.Processes)),
-		limit("fsize", l.OutputBytes),
-		limit("data", l.Memory),
-		limit("cpu", int64(l.CPU.Seconds())+1),
-		limit("core", 0),
-		"--")
+	args = append(args, "--json-status-fd", "3", "--")
 	return append(args, spec.Argv...)
 }
-
-func limit(name string, n int64) string { return fmt.Sprintf("--%s=%d:%d", name, n, n) }

@@ -33,8 +33,9 @@ type Config struct {
 
 // Runner runs commands in sandboxes. It may be used by several goroutines at once.
 type Runner struct {
-	cfg Config
-	etc string
+	cfg    Config
+	etc    string
+	groups *groups
 }
 
 // New prepares a runner with a folder of its own.
@@ -70,8 +71,12 @@ func New(dir string) (*Runner, error) {
 			return nil, fmt.Errorf("prepare the sandbox: %w", err)
 		}
 	}
+	r.groups = openGroups()
 	return r, nil
 }
+
+// Bounds says how the limits of a run are kept here, for a person: for all its processes together, or for each by itself, and why.
+func (r *Runner) Bounds() string { return r.groups.String() }
 
 // freeUID returns a user id that no account has.
 func freeUID() (int, error) {
@@ -101,7 +106,7 @@ func (r *Runner) Run(ctx context.Context, spec Spec) (Exit, error) {
 		return Exit{Status: Cancelled}, nil
 	}
 	for _, m := range spec.Mounts {
-		if !filepath.IsAbs(m.Source) || !strings.HasPrefix(m.Target, "/build/") || filepath.Clean(m.Target) != m.Target {
+		if !filepath.IsAbs(m.Source) || !strings.HasPrefix(m.Target+"/", "/build/") || filepath.Clean(m.Target) != m.Target {
 			return Exit{}, slipway.Errorf(slipway.Internal, "a sandbox cannot mount %q at %q", m.Source, m.Target)
 		}
 		if m.Writable && r.cfg.Root {
@@ -110,11 +115,16 @@ func (r *Runner) Run(ctx context.Context, spec Spec) (Exit, error) {
 			}
 		}
 	}
-	argv, err := r.command(spec)
+	group, err := r.groups.take(spec.Limits)
 	if err != nil {
 		return Exit{}, err
 	}
-	run := &run{spec: spec, argv: argv, root: r.cfg.Root}
+	defer r.groups.giveBack(group)
+	argv, err := r.command(spec, group)
+	if err != nil {
+		return Exit{}, err
+	}
+	run := &run{spec: spec, argv: argv, root: r.cfg.Root, group: group}
 	return run.do(ctx)
 }
 
@@ -138,8 +148,9 @@ type run struct {
 	argv []string
 	root bool
 
-	kill context.CancelCauseFunc
-	tail tail
+	group *group
+	kill  context.CancelCauseFunc
+	tail  tail
 }
 
 // The reasons for stopping a run early.
@@ -147,6 +158,7 @@ var (
 	errWall   = errors.New("wall clock")
 	errLog    = errors.New("log")
 	errOutput = errors.New("output")
+	errCPU    = errors.New("cpu")
 )
 
 func (r *run) do(parent context.Context) (Exit, error) {
@@ -173,6 +185,8 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logIn, logIn
 	cmd.ExtraFiles = []*os.File{statusIn}
+	// Before bubblewrap has made its process namespace the processes are found by their group.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// Also before bubblewrap looks after it, a sandbox that is being made dies with this process.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if r.root {
@@ -184,7 +198,7 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	var end ending
 	work.Go(func() { end.read(statusOut) })
 	stopWatch := make(chan struct{})
-	work.Go(func() { r.watchOutput(ctx, stopWatch) })
+	work.Go(func() { r.watch(ctx, stopWatch) })
 
 	begin := time.Now()
 	waited := make(chan error, 1)
@@ -216,8 +230,12 @@ func (r *run) do(parent context.Context) (Exit, error) {
 		exit.Status = LogTooLarge
 	case errors.Is(cause, errOutput):
 		exit.Status = OutputTooLarge
+	case errors.Is(cause, errCPU):
+		exit.Status, exit.Code, exit.Limit = Exited, 128+int(syscall.SIGXCPU), "processor time"
 	case cause != nil:
 		exit.Status = Cancelled
+	case end.code == nil && strings.HasPrefix(r.tail.String(), "bwrap: execvp "):
+		exit.Status, exit.Code = Exited, 127 // as a shell says it
 	case end.code == nil:
 		if err == nil {
 			err = errors.New("bubblewrap did not say how the command ended")
@@ -225,6 +243,9 @@ func (r *run) do(parent context.Context) (Exit, error) {
 		return exit, infra(err, r.tail.String())
 	default:
 		exit.Status, exit.Code = Exited, *end.code
+		if exit.Code != 0 {
+			exit.Limit = r.group.hit()
+		}
 	}
 	return exit, nil
 }
@@ -252,8 +273,8 @@ func (r *run) copyLog(from io.Reader) {
 	}
 }
 
-// watchOutput stops the run when the writable mounts hold too much.
-func (r *run) watchOutput(ctx context.Context, stop <-chan struct{}) {
+// watch stops the run when the writable mounts hold too much, or its processes took too much processor time.
+func (r *run) watch(ctx context.Context, stop <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -272,6 +293,10 @@ func (r *run) watchOutput(ctx context.Context, stop <-chan struct{}) {
 		}
 		if used > r.spec.Limits.OutputBytes {
 			r.kill(errOutput)
+			return
+		}
+		if r.group.cpu() > r.spec.Limits.CPU {
+			r.kill(errCPU)
 			return
 		}
 	}

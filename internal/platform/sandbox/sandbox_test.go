@@ -41,8 +41,42 @@ var suite = []struct {
 	}},
 	{"a missing command is the command's fault", func(t *testing.T, r *Runner) {
 		exit, err := r.Run(t.Context(), Spec{Argv: []string{"/nonexistent"}, Dir: "/"})
-		if err != nil || exit.Status != Exited || exit.Code == 0 {
+		if err != nil || exit.Status != Exited || exit.Code != 127 {
 			t.Fatalf("%+v %v", exit, err)
+		}
+	}},
+	{"a root of its own", func(t *testing.T, r *Runner) {
+		root := tinyRoot(t)
+		var log bytes.Buffer
+		exit, err := r.Run(t.Context(), Spec{
+			Root: root,
+			Argv: []string{"sh", "-c", `ls -A /; ls /etc; cat /etc/made /etc/passwd /etc/link; ls /usr/bin; [ "$PWD" = /build/out ] && pwd > x; touch /x /usr/x /etc/x 2>/dev/null && echo WROTE; exit 3`},
+			Env:  map[string]string{"PATH": "/bin"}, Dir: "/build/out",
+			Mounts: []Mount{{Source: t.TempDir(), Target: "/build/out", Writable: true}}, Log: &log,
+		})
+		if err != nil || exit.Status != Exited || exit.Code != 3 {
+			t.Fatalf("%+v %v %s", exit, err, &log)
+		}
+		want := "bin build dev etc " + libs(root) + "proc tmp usr group hosts link made nsswitch.conf passwd made build:x:1000:1000:build:/tmp/home:/bin/sh made cat ls sh touch"
+		if got := strings.Join(strings.Fields(log.String()), " "); got != want {
+			t.Fatalf("got\n%s\nwant\n%s", got, want)
+		}
+		if entries, err := os.ReadDir(filepath.Join(root, "etc")); err != nil || len(entries) != 3 {
+			t.Fatalf("the root was written to: %v %v", entries, err)
+		}
+	}},
+	{"the whole of /build can be one writable mount", func(t *testing.T, r *Runner) {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "src"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		exit, err := r.Run(t.Context(), Spec{Argv: []string{"sh", "-c", "echo x > ../y"}, Env: map[string]string{"PATH": "/usr/bin"}, Dir: "/build/src",
+			Mounts: []Mount{{Source: dir, Target: "/build", Writable: true}}})
+		if err != nil || exit.Code != 0 {
+			t.Fatalf("%+v %v", exit, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "y")); err != nil {
+			t.Fatal(err)
 		}
 	}},
 	{"a missing mount is the sandbox's fault", func(t *testing.T, r *Runner) {
@@ -178,6 +212,39 @@ if perl -MIO::Socket::INET -e 'exit(IO::Socket::INET->new(PeerAddr=>"127.0.0.1:`
 			t.Fatalf("%+v %s", exit, log)
 		}
 	}},
+	{"a fork bomb ends, and says why", func(t *testing.T, r *Runner) {
+		exit, log := sh(t, r, `perl -e '1 while defined fork; exit 1'`, Limits{Processes: 60})
+		if exit.Status != Exited || exit.Code == 0 {
+			t.Fatalf("%+v %s", exit, log)
+		}
+		if counted(r, "pids") && exit.Limit != "processes" {
+			t.Fatalf("the limit it met is %q", exit.Limit)
+		}
+	}},
+	{"memory of all processes together", func(t *testing.T, r *Runner) {
+		if !counted(r, "memory") {
+			return // bounded by each process, see below
+		}
+		exit, log := sh(t, r, `perl -e 'for (1..4) { if (!fork) { $x = "a" x (60 << 20); sleep 100; exit } } wait; exit 1'`, Limits{Memory: 100 << 20})
+		if exit.Status != Exited || exit.Code == 0 || exit.Limit != "memory" {
+			t.Fatalf("%+v %s", exit, log)
+		}
+		// The next run has the same group, and all of its memory.
+		if exit, log := sh(t, r, `perl -e '$x = "a" x (30 << 20)'`, Limits{Memory: 100 << 20}); exit.Code != 0 || exit.Limit != "" {
+			t.Fatalf("%+v %s", exit, log)
+		}
+	}},
+	{"processor time", func(t *testing.T, r *Runner) {
+		exit, log := sh(t, r, `perl -e '1 while 1' & perl -e '1 while 1' & wait; exit 5`, Limits{CPU: time.Second})
+		if exit.Status != Exited || exit.Code == 0 {
+			t.Fatalf("%+v %s", exit, log)
+		}
+	}},
+	{"says how it bounds", func(t *testing.T, r *Runner) {
+		if said := r.Bounds(); !strings.Contains(said, "processes") || !strings.HasPrefix(said, "bounded for a whole run: ") {
+			t.Fatal(said)
+		}
+	}},
 	{"fork bomb", func(t *testing.T, r *Runner) {
 		exit, log := sh(t, r, `n=0; while [ $n -lt 200 ]; do sleep 100 & n=$((n+1)); done`, Limits{Processes: 50})
 		if exit.Status != Exited || exit.Code == 0 || !strings.Contains(log, "fork") {
@@ -272,6 +339,77 @@ func TestDiesWithParent(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	alive.gone(t)
+}
+
+// counted reports whether this process may make control groups.
+func counted(r *Runner, controller string) bool { return r.groups.at.base[controller] != "" }
+
+// tinyRoot is a root filesystem with a few programs of the host.
+func tinyRoot(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, d := range []string{"usr/bin", "etc"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	needed := map[string]bool{}
+	for _, tool := range []string{"sh", "cat", "ls", "touch"} {
+		file, err := exec.LookPath(tool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copyFile(t, file, filepath.Join(root, "usr/bin", tool))
+		out, err := exec.Command("ldd", file).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range strings.Fields(string(out)) {
+			if strings.HasPrefix(word, "/") {
+				needed[word] = true
+			}
+		}
+	}
+	for lib := range needed {
+		copyFile(t, lib, filepath.Join(root, lib))
+	}
+	if err := os.Symlink("usr/bin", filepath.Join(root, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/made"), []byte("made\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("made", filepath.Join(root, "etc/link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0::/:/bin/sh\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// libs are the top folders of the libraries, each with a blank behind.
+func libs(root string) (out string) {
+	for _, name := range []string{"lib", "lib32", "lib64"} {
+		if exists(filepath.Join(root, name)) {
+			out += name + " "
+		}
+	}
+	return out
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(to), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(to, data, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // alive watches a background process inside the sandbox by a FIFO that it holds open for writing.

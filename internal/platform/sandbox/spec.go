@@ -8,15 +8,16 @@ import (
 // Mount is a folder of the host that the command sees.
 type Mount struct {
 	Source   string // absolute path on the host
-	Target   string // absolute path inside, below /build
+	Target   string // absolute path inside: /build or below it, parents before children
 	Writable bool   // also handed over to the sandbox's user id
 }
 
-// Limits bounds one run. A zero field takes the default.
+// Limits bounds one run. A zero field takes the default. Where this process may make control groups, CPU, Memory and Processes bound all
+// processes of the run together; where not, CPU and Memory bound each by itself (see [Runner.Bounds]).
 type Limits struct {
 	Wall        time.Duration // from start to end; default 10 min
-	CPU         time.Duration // processor time of any one process; default 4 times Wall
-	Memory      int64         // bytes of private memory of any one process (RLIMIT_DATA); default 16 GiB
+	CPU         time.Duration // processor time; default 4 times Wall
+	Memory      int64         // bytes, and with a control group what is in /tmp too; default 16 GiB
 	Processes   int           // processes and threads at once; default 2048
 	OutputBytes int64         // bytes in the writable mounts together, and in any one file; default 8 GiB
 	TempBytes   int64         // bytes in /tmp, which is memory; default 4 GiB
@@ -50,6 +51,7 @@ func (l Limits) withDefaults() Limits {
 
 // Spec is one command and all that it may see.
 type Spec struct {
+	Root   string // absolute path of a folder on the host that is shown read-only as / (its usr, bin, lib, etc ...); empty: the host's tools
 	Mounts []Mount
 	Dir    string            // working directory inside
 	Env    map[string]string // the whole environment
@@ -73,6 +75,7 @@ const (
 // Exit is the end of a run.
 type Exit struct {
 	Status Status
-	Code   int // with Exited: the exit code, 128+N for a process killed by signal N
+	Code   int    // with Exited: the exit code, 128+N for a process killed by signal N
+	Limit  string // with Exited and a Code: the limit that it ran into, if that is known: "memory", "processes", "processor time"
 	Wall   time.Duration
 }

@@ -131,6 +131,16 @@ func (r *Rig) Kill(name string) {
 	}
 }
 
+// Signal sends a signal to a process of the rig.
+func (r *Rig) Signal(name string, sig os.Signal) {
+	r.mu.Lock()
+	p := r.procs[name]
+	r.mu.Unlock()
+	if p != nil {
+		p.cmd.Process.Signal(sig) //nolint:errcheck // it may have ended
+	}
+}
+
 // Exited is closed when the process has ended by itself or was killed.
 func (r *Rig) Exited(name string) <-chan struct{} {
 	r.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"slipway.dev/slipway/internal/platform/artifact"
+	"slipway.dev/slipway/internal/platform/execution"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build/plan"
 )
@@ -23,7 +24,7 @@ const (
 )
 
 // sandboxVersion is raised when what the sandbox shows changes, so that old keys are not taken for new ones.
-const sandboxVersion = "1"
+const sandboxVersion = "2"
 
 // environment is a build's variables: the fixed ones, some of which the component may set otherwise.
 func environment(pin slipway.Pin, rec recipe) map[string]string {
@@ -143,9 +144,14 @@ func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error
 	if err != nil {
 		return nil, err
 	}
+	writable := "src,out"
+	if b.Check != "" {
+		writable = "src"
+	}
 	platform := &repb.Platform{Properties: []*repb.Platform_Property{
-		{Name: "slipway-host", Value: b.Host},
-		{Name: "slipway-sandbox", Value: sandboxVersion},
+		{Name: execution.PropertyHost, Value: b.Host},
+		{Name: execution.PropertySandbox, Value: sandboxVersion},
+		{Name: execution.PropertyWritable, Value: writable},
 	}}
 	command := &repb.Command{Arguments: []string{"sh", "-eu", "-c", b.Run.Script}, WorkingDirectory: "src"}
 	for _, name := range slices.Sorted(maps.Keys(b.Run.Env)) {

@@ -33,7 +33,9 @@ type Build struct {
 	Outcome slipway.Outcome `json:"outcome,omitempty"` // once done
 	Reason  string          `json:"reason"`            // why it was started while it waits and runs, how it ended once done
 	Why     string          `json:"why"`               // why it was started, kept
+	Task    string          `json:"task,omitempty"`    // the farm's, which runs it
 	Stop    string          `json:"stop,omitempty"`    // why it shall end early; nobody joins it any more
+	Before  string          `json:"before,omitempty"`  // the build of the same action that came before it
 	Waves   []string        `json:"waves"`             // those that wait for it
 	For     []string        `json:"for"`               // the subjects of all waves that asked for it while it ran
 
@@ -97,33 +99,4 @@ func (b Build) event(t slipway.EventType, what, reason string) slipway.Event {
 	}
 	return slipway.Event{ID: "build/" + b.ID + "/" + what, Type: t, Subject: slipway.Ref("build", b.ID), Product: b.Product,
 		Actor: "build", Reason: b.Name() + ": " + reason, Links: links}
-}
-
-// Wave is a request and how far it has come.
-type Wave struct {
-	Request    slipway.WaveRequest               `json:"request"`
-	State      slipway.WaveState                 `json:"state"`
-	Reason     string                            `json:"reason"`
-	Components map[string]slipway.ComponentBuild `json:"components"`
-	Created    time.Time                         `json:"created"`
-	Finished   time.Time                         `json:"finished,omitzero"`
-}
-
-// Row implements [slipway.Record]; the key is the subject that the wave is for.
-func (w Wave) Row() slipway.Row {
-	return slipway.Row{ID: w.Request.ID, Product: w.Request.Product, State: string(w.State), Key: w.Request.For}
-}
-
-// Status is what others see of the wave.
-func (w Wave) Status() slipway.WaveStatus {
-	return slipway.WaveStatus{ID: w.Request.ID, For: w.Request.For, State: w.State, Reason: w.Reason, Components: w.Components}
-}
-
-func (w Wave) event(t slipway.EventType, what string) slipway.Event {
-	e := slipway.Event{ID: "wave/" + w.Request.ID + "/" + what, Type: t, Subject: slipway.Ref("wave", w.Request.ID), Product: w.Request.Product,
-		Actor: "build", Reason: w.Reason}
-	if w.Request.For != "" {
-		e.Links = []string{w.Request.For}
-	}
-	return e
 }

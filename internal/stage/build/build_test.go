@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,13 +11,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"slipway.dev/slipway/internal/platform/artifact"
+	"slipway.dev/slipway/internal/platform/execution"
+	"slipway.dev/slipway/internal/platform/execution/local"
 	"slipway.dev/slipway/internal/platform/git"
 	"slipway.dev/slipway/internal/platform/jobs"
-	"slipway.dev/slipway/internal/platform/jobs/jobstest"
 	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
@@ -27,12 +30,13 @@ import (
 // world is a build stage on a real database, real repositories, a real store and real sandboxes.
 type world struct {
 	t    testing.TB
-	wrap func(build.Executor) build.Executor // around the sandbox; may be nil
+	wrap func(execution.Executor) execution.Executor // around the sandbox; may be nil
 	dir  string
 	db   *store.DB
 	disk *artifact.Disk
 	s    *build.Service
 	pins map[string]slipway.Pin
+	stop func() // ends what start began; nil when nothing runs
 }
 
 // Git implements build.Source.
@@ -58,6 +62,9 @@ func newWorld(t testing.TB, db *store.DB, cfg build.Config) *world {
 // open starts the stage anew on the same folder, as a restarted process does.
 func (w *world) open(cfg build.Config) {
 	w.t.Helper()
+	if w.stop != nil {
+		w.stop()
+	}
 	var err error
 	if w.disk, err = artifact.OpenDisk(filepath.Join(w.dir, "data", "artifacts")); err != nil {
 		w.t.Fatal(err)
@@ -67,9 +74,16 @@ func (w *world) open(cfg build.Config) {
 		w.t.Fatal(err)
 	}
 	cfg.Dir = filepath.Join(w.dir, "data")
-	var exec build.Executor = runner
+	box, err := local.New(w.disk, runner, local.Config{Dir: filepath.Join(w.dir, "data", "work"), Host: build.Fingerprint()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var exec execution.Executor = box
 	if w.wrap != nil {
-		exec = w.wrap(runner)
+		exec = w.wrap(box)
+	}
+	if cfg.Backoff == nil {
+		cfg.Backoff = func(int) time.Duration { return time.Millisecond }
 	}
 	w.s, err = build.New(store.Scope(w.db, func(tx *store.Tx) build.Tx { return tx }), w, w.disk, exec, cfg)
 	if err != nil {
@@ -160,10 +174,18 @@ func (w *world) wave(id string, targets ...string) slipway.WaveStatus {
 	if _, err := w.s.StartWave(w.t.Context(), w.request(id, targets...)); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := jobstest.DrainErr(w.t.Context(), w.db, w.s.Handlers()...); err != nil {
-		w.t.Fatal(err)
-	}
-	return w.status(id)
+	return w.ended(id)
+}
+
+// ended runs the stage until a wave has ended.
+func (w *world) ended(id string) (st slipway.WaveStatus) {
+	w.t.Helper()
+	w.start()
+	w.await("the end of "+id, func() bool {
+		st = w.status(id)
+		return st.State != slipway.WaveRunning
+	})
+	return st
 }
 
 func (w *world) status(id string) slipway.WaveStatus {
@@ -241,9 +263,15 @@ func (w *world) await(what string, ok func() bool) {
 	}
 }
 
-// start runs the stage's jobs in the background until the test ends or the returned function is called.
+// start runs the stage in the background until the test ends or the returned function is called.
 func (w *world) start() (stop func()) {
 	w.t.Helper()
+	if w.stop != nil {
+		return w.stop
+	}
+	if err := w.s.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
 	r, err := jobs.NewRunner(w.db, w.s.Handlers(), jobs.Config{Owner: "test"})
 	if err != nil {
 		w.t.Fatal(err)
@@ -251,19 +279,20 @@ func (w *world) start() (stop func()) {
 	if err := r.Start(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
-	stopped := false
-	stop = func() {
-		if !stopped {
-			stopped = true
+	s := w.s
+	var once sync.Once
+	w.stop = func() {
+		once.Do(func() {
+			w.stop = nil
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
-			if err := r.Stop(ctx); err != nil {
+			if err := errors.Join(r.Stop(ctx), s.Stop(ctx)); err != nil {
 				w.t.Error(err)
 			}
-		}
+		})
 	}
-	w.t.Cleanup(stop)
-	return stop
+	w.t.Cleanup(w.stop)
+	return w.stop
 }
 
 func TestRoad(t *testing.T) {
@@ -416,7 +445,7 @@ func TestFailures(t *testing.T) {
 		"user":     {"skipped", "", "skipped because broken failed"},
 		"untested": {"built", "pass", ""},
 		"promise":  {"failed", "fail", "did not make the declared outputs: $OUT/bin/promise"},
-		"escape":   {"failed", "fail", "$OUT/l: the symbolic link", "leaves the tree"},
+		"escape":   {"failed", "fail", "out/l: the symbolic link", "leaves the tree"},
 		"noisy":    {"failed", "fail", "wrote too much to its log"},
 		"fat":      {"failed", "fail", "wrote too many bytes"},
 		"slow":     {"failed", "timeout", "timeout of 1s", "waiting"},
@@ -448,12 +477,12 @@ func TestFailures(t *testing.T) {
 	}
 
 	// A failure of the build's own is reused, unless it is forgotten; what does not blame it is tried again.
-	before := w.events(slipway.BuildStarted)
+	before := w.events(slipway.BuildQueued)
 	again := w.wave("w2", "broken", "slow", "tools")
 	if c := again.Components["broken"]; !c.Reused || c.State != "failed" || !strings.Contains(c.Reason, "failed before") {
 		t.Errorf("%+v", c)
 	}
-	if n := w.events(slipway.BuildStarted) - before; n != 2 {
+	if n := w.events(slipway.BuildQueued) - before; n != 2 {
 		t.Errorf("%d ran", n)
 	}
 	if err := w.s.Forget(t.Context(), again.Components["broken"].Build, "ann"); err != nil {
@@ -503,8 +532,7 @@ func TestBadRequests(t *testing.T) {
 	if _, err := w.s.StartWave(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	jobstest.Drain(t, w.db, w.s.Handlers()...)
-	if st := w.status("w-gone"); st.State != slipway.WaveFailed {
+	if st := w.ended("w-gone"); st.State != slipway.WaveFailed {
 		t.Errorf("%+v", st)
 	}
 	for _, req := range []slipway.WaveRequest{{}, {ID: "x"}, {ID: "x", Targets: []string{"a"}, Pins: []slipway.Pin{{Component: "a"}, {Component: "a"}}}} {

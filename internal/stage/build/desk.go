@@ -14,10 +14,14 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"slipway.dev/slipway/internal/platform/artifact"
+	"slipway.dev/slipway/internal/platform/execution"
 	"slipway.dev/slipway/internal/platform/git"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
+	"slipway.dev/slipway/internal/stage/build/farm"
 )
 
 // Desk is a build of a checkout, as the server would do it, without one: same sandbox, same environment, nothing kept.
@@ -32,7 +36,7 @@ type Desk struct {
 
 // RunDesk builds and tests a checkout. The error is Invalid when the build or a test failed, and says why. It works in a folder
 // of its own below tmp.
-func RunDesk(ctx context.Context, run Executor, artifacts Artifacts, tmp string, d Desk) error {
+func RunDesk(ctx context.Context, run execution.Executor, artifacts Artifacts, tmp string, d Desk) error {
 	file := filepath.Join(d.Dir, spec.ComponentFile)
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -64,38 +68,62 @@ func RunDesk(ctx context.Context, run Executor, artifacts Artifacts, tmp string,
 	if b.Source, rec.epoch, err = checkout(ctx, artifacts, d.Dir, filepath.Join(work, "checkout")); err != nil {
 		return err
 	}
-	s := &Service{artifacts: artifacts, exec: run}
-	one := func(check string, step spec.Step) (result, error) {
+	s := &Service{artifacts: artifacts}
+	if b.Host, err = s.host.fingerprint(ctx); err != nil {
+		return err
+	}
+	one := func(check string, step spec.Step) (artifact.Digest, error) {
 		b := b
 		b.Check = check
 		b.Run = Run{Script: step.Run, Timeout: step.Timeout, Tools: rec.Tools, Env: environment(slipway.Pin{Version: b.Version}, rec)}
 		if check == "" {
 			b.Own, b.Run.Outputs = "", rec.Outputs
 		}
-		log := &logWriter{f: keepOpen{d.Log}, tell: func() {}}
-		res, err := s.try(ctx, b, filepath.Join(work, "run"), log)
+		if missing := missingTools(b.Run); missing != "" {
+			return "", slipway.Errorf(slipway.Invalid, "the tool %q is not on this host", missing).At(file).Try("apt-get install " + missing)
+		}
+		messages, err := s.messages(ctx, b)
 		if err != nil {
-			return res, err
+			return "", err
 		}
-		fmt.Fprintf(d.Log, "# %s: %s: %s\n", b.Name(), res.outcome, res.reason)
-		if res.outcome != slipway.Pass {
-			return res, slipway.Errorf(slipway.Invalid, "%s: %s", b.Name(), res.reason)
+		var action artifact.Digest
+		for _, m := range messages {
+			if action, _, err = artifact.PutMessage(ctx, artifacts, m); err != nil {
+				return "", err
+			}
 		}
-		return res, nil
+		fmt.Fprintf(d.Log, "# %s %s from %s\n", b.Name(), b.Version, b.Commit)
+		res, err := run.Execute(ctx, execution.Request{Action: action, Log: d.Log})
+		if err != nil {
+			return "", err
+		}
+		data, err := proto.Marshal(res.Action)
+		if err != nil {
+			return "", slipway.Errorf(slipway.Internal, "encode the result: %w", err)
+		}
+		outcome, reason, err := farm.Judge(ctx, artifacts, farm.Result{Status: res.Status, Reason: res.Reason, Action: data, Output: res.Output, Wall: res.Wall}, b.Run.Outputs, "")
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(d.Log, "# %s: %s: %s\n", b.Name(), outcome, reason)
+		if outcome != slipway.Pass {
+			return "", slipway.Errorf(slipway.Invalid, "%s: %s", b.Name(), reason)
+		}
+		return res.Output, nil
 	}
 	built, err := one("", rec.Build)
 	if err != nil {
 		return err
 	}
 	if d.Out != "" {
-		if err := artifact.CopyTree(ctx, artifacts, built.output, d.Out); err != nil {
+		if err := artifact.CopyTree(ctx, artifacts, built, d.Out); err != nil {
 			return err
 		}
 	}
 	if !d.Tests {
 		return nil
 	}
-	b.Own = built.output
+	b.Own = built
 	for _, check := range slices.Sorted(maps.Keys(rec.Tests)) {
 		if _, err := one(check, rec.Tests[check]); err != nil {
 			return err
@@ -103,10 +131,6 @@ func RunDesk(ctx context.Context, run Executor, artifacts Artifacts, tmp string,
 	}
 	return nil
 }
-
-type keepOpen struct{ io.Writer }
-
-func (keepOpen) Close() error { return nil }
 
 // checkout reads a working tree in: the files that git tracks and those that it does not ignore; without git, all of them.
 func checkout(ctx context.Context, st Artifacts, dir, tmp string) (artifact.Digest, time.Time, error) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"slipway.dev/slipway/internal/platform/artifact"
+	"slipway.dev/slipway/internal/platform/execution/local"
 	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
@@ -28,12 +29,16 @@ func TestDesk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	exec, err := local.New(disk, runner, local.Config{Dir: filepath.Join(tmp, "work"), Host: build.Fingerprint()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var log bytes.Buffer
 	desk := func(d build.Desk) error {
 		log.Reset()
 		d.Log = &log
 		d.Dir = filepath.Join(w.dir, "git", d.Dir)
-		return build.RunDesk(t.Context(), runner, disk, tmp, d)
+		return build.RunDesk(t.Context(), exec, disk, tmp, d)
 	}
 	lib, link := filepath.Join(tmp, "libwire"), filepath.Join(tmp, "link")
 	if err := desk(build.Desk{Dir: "components/libwire", Out: lib, Tests: true}); err != nil {

@@ -71,6 +71,9 @@ func (h *host) fingerprint(ctx context.Context) (string, error) {
 	return h.value, nil
 }
 
+// Fingerprint returns the fingerprint of this host's tools, as often as it is asked; while nothing changes that costs little.
+func Fingerprint() func(ctx context.Context) (string, error) { return new(host).fingerprint }
+
 // listing writes names, sizes and times of the files below dir, to the given depth. Slipway's own program is left out.
 func listing(to interface{ Write([]byte) (int, error) }, dir string, depth int) {
 	entries, err := os.ReadDir(dir)

@@ -10,7 +10,6 @@ import (
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
-	"slipway.dev/slipway/internal/stage/build/plan"
 )
 
 // recipe is what a component's file says at one commit, and where.
@@ -112,36 +111,4 @@ func lineOf(file string, text []byte, need string) string {
 		}
 	}
 	return file
-}
-
-// graph reads the recipes of the targets and all that they need, and orders them.
-func (r *recipes) graph(ctx context.Context, req slipway.WaveRequest) (map[string]recipe, *plan.Plan, error) {
-	pins := map[string]slipway.Pin{}
-	for _, p := range req.Pins {
-		pins[p.Component] = p
-	}
-	found := map[string]recipe{}
-	graph := map[string]plan.Component{}
-	todo := append([]string(nil), req.Targets...)
-	for len(todo) > 0 {
-		name := todo[0]
-		todo = todo[1:]
-		pin, ok := pins[name]
-		if _, done := found[name]; done || !ok {
-			continue // Make tells of an unknown one, with its place
-		}
-		rec, err := r.read(ctx, pin)
-		if err != nil {
-			return nil, nil, err
-		}
-		found[name] = rec
-		c := plan.Component{Needs: rec.Needs, Where: rec.lines}
-		for check := range rec.Tests {
-			c.Tests = append(c.Tests, check)
-		}
-		graph[name] = c
-		todo = append(todo, rec.Needs...)
-	}
-	p, err := plan.Make(graph, req.Targets, req.Tests)
-	return found, p, err
 }

@@ -10,11 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"slipway.dev/slipway/internal/platform/execution"
 	"slipway.dev/slipway/internal/platform/jobs/jobstest"
-	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
 	"slipway.dev/slipway/internal/store"
@@ -166,7 +167,7 @@ func TestCancelQueued(t *testing.T) {
 	if err := w.s.CancelWave(t.Context(), "w1", "superseded"); err != nil {
 		t.Fatal(err)
 	}
-	jobstest.Drain(t, w.db, w.s.Handlers()...)
+	w.ended("w1")
 	if b, err := w.s.Build(t.Context(), id); err != nil || b.Outcome != slipway.Cancelled || w.events(slipway.BuildStarted) != 0 || w.events(slipway.BuildFinished) != 1 {
 		t.Fatalf("%+v %v", b, err)
 	}
@@ -190,8 +191,7 @@ func TestShutdown(t *testing.T) {
 		t.Fatalf("%+v %v", b, err)
 	}
 	w.open(build.Config{})
-	jobstest.Drain(t, w.db, w.s.Handlers()...)
-	w.passed(w.status("w1"))
+	w.passed(w.ended("w1"))
 	if w.events(slipway.BuildStarted) != 1 || w.events(slipway.BuildFinished) != 1 {
 		t.Fatal("told twice")
 	}
@@ -245,13 +245,7 @@ func TestKill(t *testing.T) {
 		}
 	}
 	w.open(build.Config{})
-	for _, sub := range []string{"work", "logs"} {
-		if left, err := os.ReadDir(filepath.Join(dir, sub)); err != nil || len(left) != 0 {
-			t.Fatalf("%s holds %v %v", sub, left, err)
-		}
-	}
-	jobstest.Drain(t, db, w.s.Handlers()...)
-	st := w.status("w1")
+	st := w.ended("w1")
 	w.passed(st)
 	if got := w.file(st.Components["app"].Artifact, "g"); got != "made\n" {
 		t.Fatalf("%q", got)
@@ -307,8 +301,7 @@ func TestHostFailure(t *testing.T) {
 	if _, err := w.s.StartWave(t.Context(), w.request("w1", "lib")); err != nil {
 		t.Fatal(err)
 	}
-	jobstest.Drain(t, w.db, w.s.Handlers()...)
-	c := w.status("w1").Components["lib"]
+	c := w.ended("w1").Components["lib"]
 	if c.State != "failed" || c.Outcome != slipway.Infra || !strings.Contains(c.Reason, "apt-get install bubblewrap") {
 		t.Fatalf("%+v", c)
 	}
@@ -317,53 +310,38 @@ func TestHostFailure(t *testing.T) {
 	}
 }
 
-// flaky is a sandbox on a host that fails some times before it works.
+// flaky is an executor on a host that fails some times before it works.
 type flaky struct {
-	build.Executor
-	failures int
+	execution.Executor
+	failures atomic.Int64 // left
 }
 
-func (f *flaky) Run(ctx context.Context, spec sandbox.Spec) (sandbox.Exit, error) {
-	if f.failures > 0 {
-		f.failures--
-		return sandbox.Exit{}, slipway.Errorf(slipway.Unavailable, "the disk is full")
+func (f *flaky) Execute(ctx context.Context, r execution.Request) (execution.Result, error) {
+	if f.failures.Add(-1) >= 0 {
+		return execution.Result{}, slipway.Errorf(slipway.Unavailable, "the disk is full")
 	}
-	return f.Executor.Run(ctx, spec)
+	return f.Executor.Execute(ctx, r)
 }
 
 func TestFaultsAreTriedAgain(t *testing.T) {
 	w := newWorld(t, storetest.Open(t), build.Config{})
 	w.commit("lib", "components/lib", map[string]string{"slipway.yaml": recipe("lib", "", "echo x > $OUT/f")})
-	f := &flaky{failures: 5}
-	w.wrap = func(e build.Executor) build.Executor { f.Executor = e; return f }
+	f := &flaky{}
+	f.failures.Store(5)
+	w.wrap = func(e execution.Executor) execution.Executor { f.Executor = e; return f }
 	w.open(build.Config{})
-	// run drains the jobs, which say each fault, and returns how many there were.
-	run := func(wave string) (faults int) {
-		if _, err := w.s.StartWave(t.Context(), w.request(wave, "lib")); err != nil {
-			t.Fatal(err)
-		}
-		for {
-			err := jobstest.DrainErr(t.Context(), w.db, w.s.Handlers()...)
-			if err == nil {
-				return faults
-			}
-			if !strings.Contains(err.Error(), "the disk is full") {
-				t.Fatal(err)
-			}
-			faults++
-		}
-	}
-	if n := run("w1"); n != 2 { // the third is the end
-		t.Fatalf("%d faults", n)
-	}
-	c := w.status("w1").Components["lib"]
-	if c.Outcome != slipway.Infra || !strings.Contains(c.Reason, "the disk is full") {
+	c := w.wave("w1", "lib").Components["lib"]
+	if c.Outcome != slipway.Infra || strings.Count(c.Reason, "the disk is full") != 3 {
 		t.Fatalf("%+v", c)
 	}
-	if n := run("w2"); n != 2 {
-		t.Fatalf("%d faults", n)
+	if b, err := w.s.Build(t.Context(), c.Build); err != nil || b.Faults != 3 || w.events(slipway.BuildRetried) != 2 {
+		t.Fatalf("%+v %v", b, err)
 	}
-	w.passed(w.status("w2"))
+	st := w.wave("w2", "lib")
+	w.passed(st)
+	if b, err := w.s.Build(t.Context(), st.Components["lib"].Build); err != nil || b.Faults != 2 {
+		t.Fatalf("%+v %v", b, err)
+	}
 }
 
 // gitOnly is a folder with git alone, to be the PATH.

@@ -2,278 +2,222 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
-	"slipway.dev/slipway/internal/platform/artifact"
-	"slipway.dev/slipway/internal/platform/sandbox"
+	"slipway.dev/slipway/internal/platform/execution"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/build/farm"
+	"slipway.dev/slipway/internal/stage/build/farm/worker"
 )
 
-// maxFaults is how often a build is tried when Slipway or its host fails it.
-const maxFaults = 3
+// owner is the kind under which builds own tasks.
+const owner = "build"
 
-var errStopped = errors.New("stopped: no wave waits for it any more")
+// Farm is the farm that runs the stage's actions.
+type Farm = farm.Farm[Tx]
 
-// result is what one try of a build came to.
-type result struct {
-	outcome slipway.Outcome
-	reason  string
-	output  artifact.Digest
-}
+// Farm returns the farm that runs the stage's actions; others may have it run theirs.
+func (s *Service) Farm() *Farm { return s.farm }
 
-// run runs one queued build to its end. Run again after a crash, it starts over in an empty work folder.
-func (s *Service) run(ctx context.Context, id string) error {
-	b, proceed, err := s.begin(ctx, id)
-	if err != nil || !proceed {
+// Start takes up what the last process left, and begins to run tasks in the slots of this one.
+func (s *Service) Start(ctx context.Context) error {
+	if err := s.farm.Start(ctx); err != nil {
 		return err
 	}
-	parent := ctx
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	s.mu.Lock()
-	s.running[id] = cancel
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.running, id)
-		s.mu.Unlock()
-	}()
-	watched := make(chan struct{})
+	if err := s.adopt(ctx); err != nil {
+		return err
+	}
+	if s.cfg.Slots < 0 {
+		return nil // workers elsewhere do it all
+	}
+	w := worker.New(s.farm.Local(), s.exec, worker.Config{Name: s.cfg.Worker, Host: s.host.fingerprint, Labels: s.cfg.Labels, Slots: s.cfg.Slots, Log: s.cfg.Log})
+	run, cancel := context.WithCancel(context.Background())
+	s.cancel, s.done = cancel, make(chan struct{})
 	go func() {
-		defer close(watched)
-		s.watchStop(ctx, id, cancel)
+		defer close(s.done)
+		if err := w.Run(run, run); err != nil {
+			s.cfg.Log.Error("the server's own slots have stopped", "err", err)
+		}
 	}()
-
-	work := filepath.Join(s.cfg.Dir, "work", id)
-	log, err := s.logs.create(id)
-	if err != nil {
-		return err
-	}
-	res, err := s.try(ctx, b, work, log)
-	switch {
-	case errors.Is(context.Cause(ctx), errStopped):
-		res, err = result{outcome: slipway.Cancelled, reason: errStopped.Error()}, nil
-	case parent.Err() != nil: // shutting down: it runs again
-		err = context.Cause(parent)
-	}
-	cancel(nil)
-	<-watched
-	if err == nil {
-		fmt.Fprintf(log, "# %s: %s\n", res.outcome, res.reason)
-	}
-	if e := log.Close(); err == nil {
-		err = e
-	}
-	if err != nil && parent.Err() == nil {
-		res, err = s.fault(parent, b, err)
-	}
-	if err == nil {
-		err = s.finish(parent, b, res)
-	}
-	if e := artifact.RemoveTree(work); err == nil && e != nil {
-		err = fmt.Errorf("clear the work folder of build %s: %w", id, e)
-	}
-	return err
+	return nil
 }
 
-// begin marks the build as running; proceed is false when there is nothing to do.
-func (s *Service) begin(ctx context.Context, id string) (b Build, proceed bool, err error) {
-	err = s.store.Update(ctx, func(tx Tx) (err error) {
-		proceed = false
-		if b, err = tx.Builds().Get(ctx, id); err != nil {
+// Stop ends what runs in the slots of this process; it runs again when the next one starts.
+func (s *Service) Stop(ctx context.Context) error {
+	if s.cancel != nil {
+		s.cancel()
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.farm.Stop(ctx)
+}
+
+// adopt gives a task to each build that waits or ran without one, as those of earlier versions do.
+func (s *Service) adopt(ctx context.Context) error {
+	return s.store.Update(ctx, func(tx Tx) error {
+		open, err := tx.Builds().Find(ctx, slipway.Query{States: []string{string(Queued), string(Running)}})
+		if err != nil {
 			return err
 		}
-		if b.State == Done {
-			return nil
-		}
-		if b.Stop != "" {
-			return s.end(ctx, tx, &b, slipway.Cancelled, b.Stop)
-		}
-		proceed = true
-		if b.State != Running {
-			b.State, b.Started = Running, tx.Now()
-		}
-		b.Worker = s.cfg.Worker
-		if err := tx.Builds().Put(ctx, b); err != nil {
-			return err
-		}
-		for _, w := range b.Waves { // people see it run
-			if err := tx.Wake(ctx, "build.wave", w, time.Time{}); err != nil {
+		for _, b := range open {
+			if b.Task != "" {
+				continue
+			}
+			b.State = Queued
+			if err := s.submit(ctx, tx, &b, slipway.ClassCandidate, false); err != nil {
 				return err
 			}
 		}
-		return tx.Emit(ctx, b.event(slipway.BuildStarted, "started", b.Why))
+		return nil
 	})
-	return b, proceed, err
 }
 
-// watchStop ends the build when its record says so; another server may have written that.
-func (s *Service) watchStop(ctx context.Context, id string, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(s.cfg.Poll)
-	defer tick.Stop()
-	for {
-		// The first look comes before the first tick: it may have been stopped before it could be reached by stop.
-		if b, err := s.Build(ctx, id); err == nil && b.Stop != "" {
-			cancel(errStopped)
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+// submit has a build run: the farm gets a task, or the build joins one in flight. Anew means that no earlier result will do. It
+// writes the build.
+func (s *Service) submit(ctx context.Context, tx Tx, b *Build, class slipway.Class, anew bool) error {
+	if missing := s.missingTool(ctx, *b); missing != "" {
+		return s.end(ctx, tx, b, slipway.Infra,
+			fmt.Sprintf("the tool %q is not on this host; install it (apt-get install %s), then push again or rerun", missing, missing))
 	}
-}
-
-// try lays out the inputs, runs the command and collects the output.
-func (s *Service) try(ctx context.Context, b Build, work string, log *logWriter) (result, error) {
-	if err := artifact.RemoveTree(work); err != nil {
-		return result{}, fmt.Errorf("clear the work folder: %w", err)
-	}
-	src, out := filepath.Join(work, "src"), filepath.Join(work, "out")
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return result{}, fmt.Errorf("make the work folder: %w", err)
-	}
-	if missing := missingTools(b.Run); missing != "" {
-		return result{outcome: slipway.Infra, reason: fmt.Sprintf("the tool %q is not on this host; install it (apt-get install %s), then push again or rerun", missing, missing)}, nil
-	}
-	if err := artifact.CopyTree(ctx, s.artifacts, b.Source, src); err != nil {
-		return result{}, inputError("src", err)
-	}
-	mounts := []sandbox.Mount{{Source: src, Target: srcDir, Writable: true}}
-	if b.Own == "" {
-		mounts = append(mounts, sandbox.Mount{Source: out, Target: outDir, Writable: true})
-	} else {
-		own, err := s.artifacts.Tree(ctx, b.Own)
-		if err != nil {
-			return result{}, inputError("out", err)
-		}
-		mounts = append(mounts, sandbox.Mount{Source: own, Target: outDir})
-	}
-	for need, d := range b.Inputs {
-		dir, err := s.artifacts.Tree(ctx, d)
-		if err != nil {
-			return result{}, inputError("deps/"+need, err)
-		}
-		mounts = append(mounts, sandbox.Mount{Source: dir, Target: depsDir + "/" + need})
-	}
-	if len(b.Inputs) == 0 { // $DEPS exists also when it is empty
-		deps := filepath.Join(work, "deps")
-		if err := os.Mkdir(deps, 0o755); err != nil {
-			return result{}, fmt.Errorf("make the work folder: %w", err)
-		}
-		mounts = append(mounts, sandbox.Mount{Source: deps, Target: depsDir})
-	}
-	if b.Key == "" {
-		fmt.Fprintf(log, "# %s %s from %s\n", b.Name(), b.Version, b.Commit)
-	} else {
-		fmt.Fprintf(log, "# %s %s at %.12s, key %s\n", b.Name(), b.Version, b.Commit, b.Key)
-	}
-	limits := s.cfg.Limits
-	exit, err := s.exec.Run(ctx, sandbox.Spec{
-		Mounts: mounts, Dir: srcDir, Env: b.Run.Env, Argv: []string{"sh", "-eu", "-c", b.Run.Script}, Log: log,
-		Limits: sandbox.Limits{Wall: b.Run.Timeout, Memory: limits.Memory, Processes: limits.Processes, OutputBytes: limits.OutputBytes, LogBytes: limits.LogBytes},
+	l := s.cfg.Limits
+	t, err := s.farm.Submit(ctx, tx, farm.Submission{
+		Action: b.Key, Name: b.Name(), Product: b.Product, Class: class, Owner: slipway.Ref(owner, b.ID), NoCache: anew,
+		Header:  fmt.Sprintf("# %s %s at %.12s, key %s", b.Name(), b.Version, b.Commit, b.Key),
+		Outputs: b.Run.Outputs, Host: b.Host,
+		Limits: execution.Limits{Memory: l.Memory, Processes: l.Processes, OutputBytes: l.OutputBytes, LogBytes: l.LogBytes},
 	})
 	if err != nil {
-		return result{}, err
+		return err
 	}
-	log.endLine()
-	took := exit.Wall.Round(10 * time.Millisecond)
-	switch {
-	case exit.Status == sandbox.Cancelled:
-		return result{}, context.Cause(ctx)
-	case exit.Status == sandbox.TimedOut:
-		return result{outcome: slipway.Timeout, reason: fmt.Sprintf("stopped after its timeout of %s%s", b.Run.Timeout, log.said())}, nil
-	case exit.Status == sandbox.LogTooLarge:
-		return result{outcome: slipway.Fail, reason: "stopped because it wrote too much to its log" + log.said()}, nil
-	case exit.Status == sandbox.OutputTooLarge, exit.Code == 128+25:
-		return result{outcome: slipway.Fail, reason: "stopped because it wrote too many bytes to its folders" + log.said()}, nil
-	case exit.Code != 0:
-		return result{outcome: slipway.Fail, reason: fmt.Sprintf("exit code %d after %s%s", exit.Code, took, log.said())}, nil
-	case b.Own != "":
-		return result{outcome: slipway.Pass, reason: fmt.Sprintf("passed in %s", took)}, nil
+	b.Task = t.ID
+	if t.State == farm.Claimed { // others had it begun
+		return s.started(ctx, tx, b, t)
 	}
-	return s.collect(ctx, b, out, took)
+	return tx.Builds().Put(ctx, *b)
 }
 
-// collect keeps the output tree. What is wrong with it is the build's fault.
-func (s *Service) collect(ctx context.Context, b Build, out string, took time.Duration) (result, error) {
-	root, err := os.OpenRoot(out)
-	if err != nil {
-		return result{}, fmt.Errorf("open the output: %w", err)
+// missingTool returns the first program that the component says it runs and that the tools of the host, which are those of this one, do
+// not have.
+func (s *Service) missingTool(ctx context.Context, b Build) string {
+	if host, err := s.host.fingerprint(ctx); err != nil || host != b.Host {
+		return "" // its worker will find out
 	}
-	defer root.Close()
-	var missing []string
-	for _, o := range b.Run.Outputs {
-		if _, err := root.Stat(filepath.FromSlash(o)); err != nil {
-			missing = append(missing, "$OUT/"+o)
+	return missingTools(b.Run)
+}
+
+func (s *Service) started(ctx context.Context, tx Tx, b *Build, t farm.Task) error {
+	if b.State != Running {
+		b.State, b.Started, b.Reason = Running, tx.Now(), b.Why
+	}
+	b.Worker = t.Worker
+	if err := tx.Builds().Put(ctx, *b); err != nil {
+		return err
+	}
+	if err := tell(ctx, tx, *b); err != nil { // people see it run
+		return err
+	}
+	return tx.Emit(ctx, b.event(slipway.BuildStarted, "started", b.Why))
+}
+
+// tasks is what the farm tells of tasks that builds own.
+type tasks struct{ s *Service }
+
+// Started implements [farm.Owner].
+func (o tasks) Started(ctx context.Context, tx Tx, id string, t farm.Task) error {
+	b, err := tx.Builds().Get(ctx, id)
+	if err != nil || b.State == Done {
+		return err
+	}
+	return o.s.started(ctx, tx, &b, t)
+}
+
+// Requeued implements [farm.Owner].
+func (o tasks) Requeued(ctx context.Context, tx Tx, id string, t farm.Task) error {
+	b, err := tx.Builds().Get(ctx, id)
+	if err != nil || b.State == Done {
+		return err
+	}
+	b.State, b.Reason, b.Faults = Queued, t.Reason, len(t.Failed)
+	if err := tx.Builds().Put(ctx, b); err != nil {
+		return err
+	}
+	if err := tell(ctx, tx, b); err != nil {
+		return err
+	}
+	return tx.Emit(ctx, b.event(slipway.BuildRetried, fmt.Sprintf("retried/%d", t.Epoch), t.Reason))
+}
+
+// Ended implements [farm.Owner].
+func (o tasks) Ended(ctx context.Context, tx Tx, id string, t farm.Task) error {
+	b, err := tx.Builds().Get(ctx, id)
+	if err != nil || b.State == Done {
+		return err
+	}
+	b.Log, b.LogBytes, b.Faults = t.Log, t.LogBytes, len(t.Failed)
+	if t.Worker != "" {
+		b.Worker = t.Worker
+	}
+	if t.Outcome == slipway.Pass && t.Result != nil {
+		b.Output = t.Result.Output
+	}
+	if t.Fault == slipway.NotFound { // the source may be what was lost: read it out of git again
+		tx.AfterCommit(func() { o.s.forgetSource(ctx, b) })
+	}
+	return o.s.end(ctx, tx, &b, t.Outcome, t.Reason)
+}
+
+// CancelBuild ends a build that waits or runs; for the waves that wait for it, it was cancelled.
+func (s *Service) CancelBuild(ctx context.Context, id, reason string) error {
+	return s.store.Update(ctx, func(tx Tx) error {
+		b, err := tx.Builds().Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if b.State == Done {
+			return slipway.Errorf(slipway.Conflict, "build %s has ended already: %s", id, b.Outcome)
+		}
+		return s.quit(ctx, tx, b, reason)
+	})
+}
+
+// quit ends a build that nobody wants any more: at once, unless a worker has to stop for that.
+func (s *Service) quit(ctx context.Context, tx Tx, b Build, reason string) error {
+	b.Stop = reason
+	gone := true
+	if b.Task != "" {
+		var err error
+		if gone, err = s.farm.Leave(ctx, tx, b.Task, slipway.Ref(owner, b.ID), reason); err != nil {
+			return err
 		}
 	}
-	if len(missing) > 0 {
-		return result{outcome: slipway.Fail, reason: "did not make the declared outputs: " + strings.Join(missing, ", ")}, nil
+	if gone {
+		return s.end(ctx, tx, &b, slipway.Cancelled, reason)
 	}
-	d, err := artifact.PutTreeWithin(ctx, s.artifacts, out, artifact.TreeLimits{Bytes: s.cfg.Limits.OutputBytes})
-	if slipway.Is(err, slipway.Invalid) || slipway.Is(err, slipway.TooLarge) {
-		return result{outcome: slipway.Fail, reason: "its output cannot be kept: $OUT" + err.Error()}, nil
-	}
-	if err != nil {
-		return result{}, err
-	}
-	return result{outcome: slipway.Pass, reason: fmt.Sprintf("built in %s", took), output: d}, nil
+	return tx.Builds().Put(ctx, b)
 }
 
 // missingTools returns the first program that the component says it runs and the sandbox would not find.
 func missingTools(r Run) string {
 	for _, tool := range r.Tools {
-		found := false
-		for _, dir := range filepath.SplitList(r.Env["PATH"]) {
-			if fi, err := os.Stat(filepath.Join(dir, filepath.Base(tool))); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
-				found = true
-				break
-			}
-		}
+		found := slices.ContainsFunc(filepath.SplitList(r.Env["PATH"]), func(dir string) bool {
+			fi, err := os.Stat(filepath.Join(dir, filepath.Base(tool)))
+			return err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0
+		})
 		if !found {
-			return tool
+			return strings.TrimSpace(tool)
 		}
 	}
 	return ""
 }
 
-func inputError(what string, err error) error {
-	return slipway.Errorf(slipway.KindOf(err), "the input %s: %w", what, err)
-}
-
-// fault handles an error that is not the build's own: tried again by the job, given up after maxFaults.
-func (s *Service) fault(ctx context.Context, b Build, cause error) (result, error) {
-	giveUp := slipway.Is(cause, slipway.NotFound) || slipway.Is(cause, slipway.Invalid) || errors.Is(cause, exec.ErrNotFound)
-	if slipway.Is(cause, slipway.NotFound) {
-		s.forgetSource(ctx, b)
-	}
-	err := s.store.Update(ctx, func(tx Tx) error {
-		now, err := tx.Builds().Get(ctx, b.ID)
-		if err != nil {
-			return err
-		}
-		now.Faults++
-		giveUp = giveUp || now.Faults >= maxFaults
-		return tx.Builds().Put(ctx, now)
-	})
-	if err != nil {
-		return result{}, err
-	}
-	if !giveUp {
-		return result{}, cause
-	}
-	return result{outcome: slipway.Infra, reason: cause.Error()}, nil
-}
-
-// forgetSource makes the next wave read the source out of git again, in case it is what was lost.
+// forgetSource makes the next wave read the source out of git again.
 func (s *Service) forgetSource(ctx context.Context, b Build) {
 	repo, err := s.trees.source.Git(b.Repo)
 	if err != nil {
@@ -282,28 +226,4 @@ func (s *Service) forgetSource(ctx context.Context, b Build) {
 	if tree, err := repo.Tree(ctx, b.Commit, b.Path); err == nil {
 		s.trees.forget(tree)
 	}
-}
-
-// finish keeps the log and ends the build in one transaction.
-func (s *Service) finish(ctx context.Context, b Build, res result) error {
-	logDigest, size, err := s.logs.keep(ctx, b.ID, s.artifacts)
-	if err != nil {
-		return err
-	}
-	err = s.store.Update(ctx, func(tx Tx) error {
-		now, err := tx.Builds().Get(ctx, b.ID)
-		if err != nil || now.State == Done {
-			return err
-		}
-		now.Log, now.LogBytes, now.Output = logDigest, size, res.output
-		if now.Stop != "" && res.outcome == slipway.Cancelled {
-			res.reason = now.Stop
-		}
-		return s.end(ctx, tx, &now, res.outcome, res.reason)
-	})
-	if err != nil {
-		return err
-	}
-	s.logs.done(b.ID)
-	return nil
 }

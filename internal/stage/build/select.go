@@ -14,6 +14,8 @@ type Selection struct {
 	State     State
 	Outcome   slipway.Outcome
 	Key       string // the action's
+	Commit    string // that it was built from
+	Output    string // digest of what it made
 	After     string // the id after which to go on
 	Limit     int    // 0: no limit
 }
@@ -24,7 +26,11 @@ func (s *Service) Select(ctx context.Context, sel Selection) (found []Build, err
 		found = nil
 		in := map[string]bool{}
 		if sel.Wave != "" {
-			w, err := tx.Waves().Get(ctx, sel.Wave)
+			head, err := tx.Waves().Get(ctx, sel.Wave)
+			if err != nil {
+				return err
+			}
+			w, err := assemble(ctx, tx, head)
 			if err != nil {
 				return err
 			}
@@ -48,7 +54,7 @@ func (s *Service) Select(ctx context.Context, sel Selection) (found []Build, err
 				return err
 			}
 			for _, b := range page {
-				if sel.Component != "" && b.Component != sel.Component || sel.Outcome != "" && b.Outcome != sel.Outcome || sel.Wave != "" && !in[b.ID] {
+				if sel.Component != "" && b.Component != sel.Component || sel.Commit != "" && b.Commit != sel.Commit || sel.Output != "" && b.Output != sel.Output || sel.Outcome != "" && b.Outcome != sel.Outcome || sel.Wave != "" && !in[b.ID] {
 					continue
 				}
 				if found = append(found, b); sel.Limit > 0 && len(found) == sel.Limit {

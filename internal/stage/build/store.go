@@ -5,14 +5,19 @@ import (
 
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/git"
-	"slipway.dev/slipway/internal/platform/sandbox"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/build/farm"
 )
 
 // Tx is what the build stage needs inside one transaction.
 type Tx interface {
-	slipway.Ledger
+	farm.Tx
 	Waves() slipway.Table[Wave]
+	Orders() slipway.Table[Order]
+	Items() slipway.Table[Item]
+	News() slipway.Table[News]
+	Marks() slipway.Table[Mark]
+	Rebuilds() slipway.Table[Rebuild]
 	Builds() slipway.Table[Build]
 }
 
@@ -24,12 +29,8 @@ type Source interface {
 // Artifacts keeps trees and logs. [artifact.Disk] does.
 type Artifacts interface {
 	artifact.Store
+	// Together calls f with a store whose blobs become durable at once when it returns nil.
+	Together(ctx context.Context, f func(ctx context.Context, st artifact.Store) error) error
 	// Tree returns a read-only folder with the tree.
 	Tree(ctx context.Context, d artifact.Digest) (string, error)
-}
-
-// Executor runs commands. [sandbox.Runner] does.
-type Executor interface {
-	Run(ctx context.Context, spec sandbox.Spec) (sandbox.Exit, error)
-	Check(ctx context.Context) error
 }

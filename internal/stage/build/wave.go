@@ -4,92 +4,206 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build/plan"
 )
 
+// batchSize bounds the actions that one step places, and with that how long its transaction keeps other writers waiting.
+const batchSize = 64
+
 // advance moves a wave on as far as it goes now: it takes over what builds have come to, looks up the keys of what can start, and
 // queues what nobody has built. A wave of known keys passes all its tiers in one call.
 func (s *Service) advance(ctx context.Context, id string) error {
+	if err := s.markAll(ctx); err != nil {
+		return err
+	}
 	for {
-		again, err := s.advanceOnce(ctx, id)
-		if err != nil || !again {
-			return err
+		again, err := s.step(ctx, id)
+		if err != nil {
+			s.waves.forget(id) // memory may be ahead of the rows
+			return s.refuse(ctx, id, err)
+		}
+		if !again {
+			return nil
 		}
 	}
 }
 
-func (s *Service) advanceOnce(ctx context.Context, id string) (again bool, err error) {
-	var w Wave
-	if err := s.store.View(ctx, func(tx Tx) (err error) {
-		if w, err = tx.Waves().Get(ctx, id); err != nil {
-			return err
-		}
-		return w.refresh(ctx, tx)
-	}); err != nil {
+// step is one look and one transaction. What it writes is what has changed: items, the wave's small row, and what is queued.
+func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
+	l, news, builds, err := s.wave(ctx, id)
+	if err != nil || l == nil {
 		return false, err
 	}
-	if w.State != slipway.WaveRunning {
+	l.hear(news, builds)
+	ready, err := s.ready(ctx, l)
+	if err != nil {
+		return false, err
+	}
+	if len(news) == 0 && len(ready) == 0 && len(l.dirty) == 0 && !l.progress.Done() && l.head.Reason == l.reason(nil) {
 		return false, nil
 	}
-	found, p, err := s.recipes.graph(ctx, w.Request)
-	if err != nil {
-		return false, s.refuse(ctx, id, err)
-	}
-	w.lay(p)
-	ready := []prepared{}
-	for _, a := range p.Decide(w.statuses(p)).Start {
-		one, err := s.prepare(ctx, a, w.Request, found[a.Component], w.outputs())
-		if err != nil {
-			return false, s.refuse(ctx, id, err)
-		}
-		if err := s.lookAhead(ctx, &one); err != nil {
-			return false, err
-		}
-		ready = append(ready, one)
-	}
+	var placed []Item
+	var head Wave
+	stale := false
 	err = s.store.Update(ctx, func(tx Tx) (err error) {
-		again = false
-		if w, err = tx.Waves().Get(ctx, id); err != nil || w.State != slipway.WaveRunning {
+		placed, stale = nil, false
+		if head, err = tx.Waves().Get(ctx, id); err != nil {
 			return err
 		}
-		if err := w.refresh(ctx, tx); err != nil {
-			return err
+		if stale = head.State != slipway.WaveRunning || head.Rev != l.head.Rev; stale {
+			return nil
 		}
-		w.lay(p)
 		for _, one := range ready {
-			reused, err := s.place(ctx, tx, &w, one)
+			item, err := s.place(ctx, tx, l, one)
 			if err != nil {
 				return err
 			}
-			again = again || reused
+			placed = append(placed, item)
+			if err := tx.Items().Put(ctx, item); err != nil {
+				return err
+			}
 		}
-		d := p.Decide(w.statuses(p))
-		again = again || len(d.Start) > 0 // something ended between the look and now
-		for a, why := range d.Skip {
-			w.set(a, func(c *slipway.ComponentBuild) { c.State, c.Reason = "skipped", why },
-				func(t *slipway.ComponentTest) { t.State, t.Reason = "skipped", why })
+		for a := range l.dirty {
+			if err := tx.Items().Put(ctx, *l.items[a]); err != nil {
+				return err
+			}
 		}
-		for a, why := range d.Waits {
-			w.set(a, func(c *slipway.ComponentBuild) { c.Reason = why }, func(t *slipway.ComponentTest) { t.Reason = why })
+		for _, n := range news {
+			if err := tx.News().Delete(ctx, n.Row().ID); err != nil {
+				return err
+			}
 		}
-		if !d.Done || again {
-			w.Reason = w.progress(p)
-			return tx.Waves().Put(ctx, w)
+		head.Rev++
+		if !l.progress.Done() {
+			head.Reason = l.reason(placed)
+			return tx.Waves().Put(ctx, head)
 		}
-		w.finish(tx.Now(), d)
-		if err := tx.Waves().Put(ctx, w); err != nil {
+		l.finish(&head, tx.Now())
+		if err := tx.Waves().Put(ctx, head); err != nil {
 			return err
 		}
-		return tx.Emit(ctx, w.event(slipway.WaveFinished, "finished"))
+		return tx.Emit(ctx, head.event(slipway.WaveFinished, "finished"))
 	})
-	return again, err
+	switch {
+	case err != nil:
+		return false, err
+	case stale:
+		s.waves.forget(id)
+		return true, nil
+	case head.State != slipway.WaveRunning:
+		s.waves.forget(id)
+		return false, nil
+	}
+	l.head = head
+	clear(l.dirty)
+	for _, item := range placed {
+		*l.items[item.action()] = item
+		l.moved(item.action())
+		delete(l.dirty, item.action())
+		again = again || item.status() != plan.Active
+	}
+	return again || len(l.dirty) > 0 || len(ready) == batchSize || len(news) > 0, nil
+}
+
+// ready prepares what can start now: keys are computed, and the messages that define unknown ones are kept.
+func (s *Service) ready(ctx context.Context, l *live) ([]prepared, error) {
+	if l.head.Paused != "" {
+		return nil, nil
+	}
+	n := batchSize
+	if limit := l.order.Request.Limit; limit > 0 {
+		if n = min(n, limit-l.progress.Count(plan.Active)); n <= 0 {
+			return nil, nil
+		}
+	}
+	actions := l.progress.Ready(n)
+	ready := make([]prepared, len(actions))
+	var g errgroup.Group
+	g.SetLimit(4)
+	for i, a := range actions {
+		g.Go(func() (err error) { ready[i], err = s.prepareItem(ctx, l, a); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return ready, s.keepMessages(ctx, ready)
+}
+
+// prepareItem makes the build of an action whose needs have passed. What needs no key has none.
+func (s *Service) prepareItem(ctx context.Context, l *live, a plan.Action) (prepared, error) {
+	if a.Check == inspection || l.takeover(a) != nil {
+		return prepared{action: a}, nil
+	}
+	outputs := map[string]string{}
+	for name, need := range l.graph.plan.Inputs(a) {
+		outputs[name] = l.items[need].Artifact
+	}
+	if !a.Builds() { // a test sees its own output
+		outputs[a.Component] = l.items[plan.Action{Component: a.Component}].Artifact
+	}
+	what := a
+	if a.Check == plan.Bootstrap {
+		what.Check = "" // the same action as the second build, with other inputs
+		for _, seed := range l.order.Seeds {
+			if seed.From == a.Component {
+				outputs[seed.To] = seed.Artifact
+			}
+		}
+	}
+	req := l.order.Request
+	req.Pins = []slipway.Pin{l.pins[a.Component]}
+	one, err := s.prepare(ctx, what, req, l.graph.recipes[a.Component], outputs)
+	one.action = a
+	return one, err
+}
+
+// keepMessages does what must not be done inside the transaction that queues: where a key seems unknown, the messages that define
+// it are kept, all of a step with one sync.
+func (s *Service) keepMessages(ctx context.Context, ready []prepared) error {
+	var unknown []prepared
+	err := s.store.View(ctx, func(tx Tx) error {
+		unknown = nil
+		for _, one := range ready {
+			if one.build.Key == "" {
+				continue
+			}
+			known, err := tx.Builds().Find(ctx, slipway.Query{Key: one.build.Key, Newest: true, Limit: 1})
+			if err != nil {
+				return err
+			}
+			if _, err := s.artifacts.Stat(ctx, one.build.Key); len(known) == 0 || err != nil { // a build may be known longer than its inputs are kept
+				unknown = append(unknown, one)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(unknown) == 0 {
+		return err
+	}
+	return s.artifacts.Together(ctx, func(ctx context.Context, st artifact.Store) error {
+		for _, one := range unknown {
+			for _, m := range one.messages {
+				data, err := artifact.Marshal(m)
+				if err != nil {
+					return err
+				}
+				if _, _, err := st.Put(ctx, bytes.NewReader(data)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // refuse ends a wave whose request or recipes are wrong; other errors are for the job to try again.
@@ -105,13 +219,21 @@ func (s *Service) refuse(ctx context.Context, id string, cause error) error {
 		if err != nil || w.State != slipway.WaveRunning {
 			return err
 		}
-		w.State, w.Reason, w.Finished = slipway.WaveFailed, cause.Error(), tx.Now()
-		for name, c := range w.Components {
-			if c.State == "waiting" {
-				c.State, c.Reason = "skipped", "skipped because the wave could not be planned"
-				w.Components[name] = c
+		items, err := tx.Items().Find(ctx, slipway.Query{Key: id})
+		if err != nil {
+			return err
+		}
+		for _, i := range items {
+			if i.State != waiting {
+				continue
+			}
+			i.State, i.Reason = skipped, "skipped because the wave could not be planned"
+			if err := tx.Items().Put(ctx, i); err != nil {
+				return err
 			}
 		}
+		w.State, w.Reason, w.Finished = slipway.WaveFailed, cause.Error(), tx.Now()
+		w.Rev++
 		if err := tx.Waves().Put(ctx, w); err != nil {
 			return err
 		}
@@ -119,314 +241,236 @@ func (s *Service) refuse(ctx context.Context, id string, cause error) error {
 	})
 }
 
-// lookAhead does what must not be done inside the transaction that queues: if the key seems unknown, the messages that define it
-// are kept.
-func (s *Service) lookAhead(ctx context.Context, one *prepared) error {
-	known, err := s.Builds(ctx, slipway.Query{Key: one.build.Key, Newest: true, Limit: 1})
-	if err != nil || len(known) > 0 {
-		return err
+// place finds or makes the build of an action that can start, and returns the item as it then is.
+func (s *Service) place(ctx context.Context, tx Tx, l *live, one prepared) (Item, error) {
+	item := *l.items[one.action]
+	wave, subject := l.head.Request.ID, l.head.Request.For
+	if one.action.Check == inspection {
+		item.State, item.Reason = string(Queued), "is inspected"
+		return item, tx.Wake(ctx, "build.inspect", itemID(wave, item.Action), time.Time{})
 	}
-	for _, m := range one.messages {
-		data, err := artifact.Marshal(m)
-		if err != nil {
-			return err
-		}
-		if _, _, err := s.artifacts.Put(ctx, bytes.NewReader(data)); err != nil {
-			return err
-		}
+	if was := l.takeover(one.action); was != nil {
+		item.State, item.Outcome, item.Reused = passed, slipway.Pass, true
+		item.Build, item.Key, item.Artifact, item.Host = was.Build, was.Key, was.Artifact, was.Host
+		item.CutOff = l.touched(one.action)
+		item.Reason = fmt.Sprintf("taken over from build %s: %s", was.Build, l.choices[one.action.Component].Why)
+		return item, nil
 	}
-	return nil
-}
-
-// place finds or makes the build of an action that can start, and reports whether it was there and done.
-func (s *Service) place(ctx context.Context, tx Tx, w *Wave, one prepared) (reused bool, err error) {
+	if one.action.Builds() {
+		item.Host = one.build.Host
+	}
 	same, err := tx.Builds().Find(ctx, slipway.Query{Key: one.build.Key, Newest: true})
 	if err != nil {
-		return false, err
+		return Item{}, err
 	}
+	anew := l.choices[one.action.Component].Way == plan.Anew
 	for _, b := range same {
-		if b.usable() {
+		if b.usable() && (!anew || subject != "" && slices.Contains(b.For, subject)) {
 			if b.Output != "" {
 				if _, err := s.artifacts.Stat(ctx, b.Output); err != nil {
 					continue // its output was lost: build it again
 				}
 			}
-			w.take(b, true)
-			e := b.event(slipway.BuildReused, "reused/"+w.Request.ID+"/"+one.action.String(), "reused, the same inputs were built before")
-			e.Links = append([]string{slipway.Ref("component", b.Component), w.Request.For}, slipway.Ref("wave", w.Request.ID))
-			e.Links = slices.DeleteFunc(e.Links, func(l string) bool { return l == "" })
-			e.Product = w.Request.Product
-			return true, tx.Emit(ctx, e)
+			item.take(b, true)
+			if anew {
+				item.Reused = false // it was built for this very request
+			} else {
+				item.CutOff = l.touched(one.action)
+			}
+			return item, tx.Emit(ctx, reusedEvent(b, l.head.Request, item.Action))
 		}
 		if b.joinable() {
-			if !slices.Contains(b.Waves, w.Request.ID) {
-				b.Waves = append(b.Waves, w.Request.ID)
+			if !slices.Contains(b.Waves, wave) {
+				b.Waves = append(b.Waves, wave)
 			}
-			if !slices.Contains(b.For, w.Request.For) {
-				b.For = append(b.For, w.Request.For)
+			if !slices.Contains(b.For, subject) {
+				b.For = append(b.For, subject)
 			}
-			w.take(b, false)
-			return false, tx.Builds().Put(ctx, b)
+			item.take(b, false)
+			return item, tx.Builds().Put(ctx, b)
 		}
 	}
 	b := one.build
-	if b.Why, err = why(ctx, tx, b, same); err != nil {
-		return false, err
+	if err := s.compare(ctx, tx, &b, same); err != nil {
+		return Item{}, err
+	}
+	if anew {
+		b.Why = "the strategy all builds it anew; " + b.Why
 	}
 	n, err := tx.Next(ctx, "build")
 	if err != nil {
-		return false, err
+		return Item{}, err
 	}
 	b.ID, b.Queued, b.Reason = strconv.FormatInt(n, 10), tx.Now(), b.Why
-	if err := tx.Builds().Put(ctx, b); err != nil {
-		return false, err
+	for _, m := range b.marks() {
+		if err := tx.Marks().Put(ctx, m); err != nil {
+			return Item{}, err
+		}
 	}
-	w.take(b, false)
 	if err := tx.Emit(ctx, b.event(slipway.BuildQueued, "queued", b.Why)); err != nil {
-		return false, err
+		return Item{}, err
 	}
-	return false, tx.Wake(ctx, "build.run", b.ID, time.Time{})
+	if err := s.submit(ctx, tx, &b, l.order.Request.Class, anew || len(same) > 0); err != nil {
+		return Item{}, err
+	}
+	item.take(b, false)
+	return item, nil
 }
 
-// why says what makes b another than the last build of the same action.
-func why(ctx context.Context, tx Tx, b Build, same []Build) (string, error) {
-	if len(same) > 0 {
-		return fmt.Sprintf("build %s of the same inputs ended with %s", same[0].ID, same[0].Outcome), nil
+func reusedEvent(b Build, r slipway.WaveRequest, action string) slipway.Event {
+	e := b.event(slipway.BuildReused, "reused/"+r.ID+"/"+action, "reused, the same inputs were built before")
+	e.Product, e.Links = r.Product, []string{slipway.Ref("component", b.Component), slipway.Ref("wave", r.ID)}
+	if r.For != "" {
+		e.Links = append(e.Links, r.For)
 	}
-	recent, err := tx.Builds().Find(ctx, slipway.Query{Product: b.Product, Newest: true, Limit: 500})
-	if err != nil {
-		return "", err
-	}
-	for _, old := range recent {
-		if old.Name() == b.Name() {
-			return Difference(old, b), nil
-		}
-	}
-	return "was never built", nil
+	return e
 }
 
-// Difference says, for a person, what differs between the inputs of two builds of one action.
-func Difference(old, b Build) string {
-	var what []string
-	if old.Source != b.Source {
-		what = append(what, fmt.Sprintf("the source changed (%.10s)", b.Commit))
-	}
-	for need, d := range b.Inputs {
-		switch was, ok := old.Inputs[need]; {
-		case !ok:
-			what = append(what, need+" is needed now")
-		case was != d:
-			what = append(what, need+" has another output")
-		}
-	}
-	for need := range old.Inputs {
-		if _, ok := b.Inputs[need]; !ok {
-			what = append(what, need+" is no longer needed")
-		}
-	}
-	if old.Own != b.Own {
-		what = append(what, "its own output changed")
-	}
-	if old.Host != b.Host {
-		what = append(what, "the host's tools changed")
-	}
-	for name, v := range b.Run.Env {
-		if old.Run.Env[name] != v {
-			what = append(what, name+" is "+v)
-		}
-	}
-	slices.Sort(what)
-	if len(what) == 0 {
-		return "another recipe than build " + old.ID
-	}
-	return strings.Join(what, ", ") + " since build " + old.ID
-}
-
-// lay gives every planned action a place in the wave.
-func (w *Wave) lay(p *plan.Plan) {
-	if w.Components == nil {
-		w.Components = map[string]slipway.ComponentBuild{}
-	}
-	for _, a := range p.Actions {
-		c := w.Components[a.Component]
-		if c.State == "" {
-			c.State = "waiting"
-		}
-		c.Tier = p.Tier[a.Component]
-		if a.Check != "" && !slices.ContainsFunc(c.Tests, func(t slipway.ComponentTest) bool { return t.Check == a.Check }) {
-			c.Tests = append(c.Tests, slipway.ComponentTest{Check: a.Check, State: "waiting"})
-		}
-		w.Components[a.Component] = c
-	}
-}
-
-// set changes an action's place: c for a build, t for a test.
-func (w *Wave) set(a plan.Action, build func(*slipway.ComponentBuild), test func(*slipway.ComponentTest)) {
-	c := w.Components[a.Component]
-	if a.Check == "" {
-		build(&c)
-	}
-	for i := range c.Tests {
-		if c.Tests[i].Check == a.Check {
-			test(&c.Tests[i])
-		}
-	}
-	w.Components[a.Component] = c
-}
-
-// take writes where a build stands into the action's place.
-func (w *Wave) take(b Build, reused bool) {
-	reason := b.Reason
-	if b.State == Done && b.Outcome == slipway.Pass {
-		reason = ""
-	}
-	if reused && b.Outcome == slipway.Fail {
-		reason = fmt.Sprintf("the same inputs failed before: %s (slipway build forget %s lets it be tried again)", b.Reason, b.ID)
-	}
-	if reused && b.Outcome == slipway.Pass {
-		reason = "build " + b.ID + " had the same inputs"
-	}
-	w.set(plan.Action{Component: b.Component, Check: b.Check}, func(c *slipway.ComponentBuild) {
-		c.Key, c.Build, c.Reason, c.Reused = b.Key, b.ID, reason, c.Reused || reused
-		switch {
-		case b.State != Done:
-			c.State = string(b.State)
-		case b.Outcome == slipway.Pass:
-			c.State, c.Outcome, c.Artifact = "built", slipway.Pass, b.Output
-		default:
-			c.State, c.Outcome = "failed", b.Outcome
-		}
-	}, func(t *slipway.ComponentTest) {
-		t.Build, t.Reason, t.Reused = b.ID, reason, t.Reused || reused
-		switch {
-		case b.State != Done:
-			t.State = string(b.State)
-		default:
-			t.State, t.Outcome = "finished", b.Outcome
-		}
-	})
-}
-
-// refresh takes over what the wave's active builds have come to.
-func (w *Wave) refresh(ctx context.Context, tx Tx) error {
-	ids := []string{}
-	for _, c := range w.Components {
-		if c.State == string(Queued) || c.State == string(Running) {
-			ids = append(ids, c.Build)
-		}
-		for _, t := range c.Tests {
-			if t.State == string(Queued) || t.State == string(Running) {
-				ids = append(ids, t.Build)
-			}
-		}
-	}
-	for _, id := range ids {
-		b, err := tx.Builds().Get(ctx, id)
-		if err != nil {
-			return err
-		}
-		w.take(b, false)
-	}
-	return nil
-}
-
-// statuses translates the wave's places for the planner.
-func (w *Wave) statuses(p *plan.Plan) map[plan.Action]plan.Status {
-	all := map[plan.Action]plan.Status{}
-	for _, a := range p.Actions {
-		c := w.Components[a.Component]
-		state, outcome := c.State, c.Outcome
-		for _, t := range c.Tests {
-			if t.Check == a.Check {
-				state, outcome = t.State, t.Outcome
-			}
-		}
-		switch {
-		case state == "queued" || state == "running":
-			all[a] = plan.Active
-		case state == "built" || state == "finished" && outcome == slipway.Pass:
-			all[a] = plan.Passed
-		case state == "failed" || state == "finished":
-			all[a] = plan.Failed
-		case state == "skipped":
-			all[a] = plan.Skipped
-		default:
-			all[a] = plan.Waiting
-		}
-	}
-	return all
-}
-
-// outputs are the output trees of what was built.
-func (w *Wave) outputs() map[string]string {
-	all := map[string]string{}
-	for name, c := range w.Components {
-		if c.State == "built" {
-			all[name] = c.Artifact
-		}
-	}
-	return all
-}
-
-// progress says what a running wave waits for.
-func (w *Wave) progress(p *plan.Plan) string {
+// reason says what a running wave waits for, with what was just placed.
+func (l *live) reason(placed []Item) string {
+	done := l.progress.Count(plan.Passed)
 	var active []string
-	passed := 0
-	for _, a := range p.Actions {
-		switch w.statuses(p)[a] {
-		case plan.Active:
+	for _, actions := range l.builds {
+		for _, a := range actions {
 			active = append(active, a.String())
-		case plan.Passed:
-			passed++
 		}
 	}
-	text := fmt.Sprintf("%d of %d done", passed, len(p.Actions))
-	if len(active) > 0 {
-		text += ", waits for " + strings.Join(active, ", ")
+	for a, i := range l.items {
+		if a.Check == inspection && i.status() == plan.Active {
+			active = append(active, i.Action)
+		}
+	}
+	for _, i := range placed {
+		switch i.status() {
+		case plan.Active:
+			active = append(active, i.Action)
+		case plan.Passed:
+			done++
+		}
+	}
+	text := fmt.Sprintf("%d of %d done", done, len(l.items))
+	if l.head.Paused != "" {
+		text += ", paused: " + l.head.Paused
+	}
+	if n := len(active); n > 0 {
+		const shown = 5
+		slices.Sort(active)
+		text += ", waits for " + strings.Join(active[:min(n, shown)], ", ")
+		if n > shown {
+			text += fmt.Sprintf(" and %d more", n-shown)
+		}
 	}
 	return text
 }
 
+// count adds up what the builds of a wave came to; tests are not counted.
+func count(items []Item) (c slipway.WaveCounts) {
+	for _, i := range items {
+		if !i.action().Builds() {
+			continue
+		}
+		switch {
+		case i.State == passed && i.CutOff:
+			c.CutOff++
+		case i.State == passed && i.Reused:
+			c.Reused++
+		case i.State == passed:
+			c.Built++
+		case i.State == failed:
+			c.Failed++
+		default:
+			c.Skipped++
+		}
+	}
+	return c
+}
+
 // finish ends the wave by what its actions have come to.
-func (w *Wave) finish(now time.Time, d plan.Decision) {
-	w.Finished = now
-	if len(d.Failed) == 0 && len(d.Skipped) == 0 {
+func (l *live) finish(w *Wave, now time.Time) {
+	items := make([]Item, 0, len(l.items))
+	for _, i := range l.items {
+		items = append(items, *i)
+	}
+	w.Finished, w.Counts = now, count(items)
+	if l.progress.Count(plan.Failed) == 0 && l.progress.Count(plan.Skipped) == 0 {
 		w.State = slipway.WavePassed
-		ran, reused := 0, 0
-		for _, c := range w.Components {
-			count := func(was bool) {
-				if was {
-					reused++
-				} else {
-					ran++
-				}
-			}
-			count(c.Reused)
-			for _, t := range c.Tests {
-				count(t.Reused)
+		reused := 0
+		for _, i := range items {
+			if i.Reused {
+				reused++
 			}
 		}
-		w.Reason = fmt.Sprintf("all passed: %d ran, %d reused", ran, reused)
+		w.Reason = fmt.Sprintf("all passed: %d ran, %d reused", len(items)-reused, reused)
+		if w.Counts.CutOff > 0 {
+			w.Reason += fmt.Sprintf("; %d components were cut off early, as what they need came out with the same bytes", w.Counts.CutOff)
+		}
 		return
 	}
 	w.State = slipway.WaveFailed
-	var said []string
-	for _, a := range d.Failed {
-		c := w.Components[a.Component]
-		reason := c.Reason
-		for _, t := range c.Tests {
-			if t.Check == a.Check {
-				reason = t.Reason
-			}
+	var said, left []string
+	for _, a := range l.graph.plan.Actions {
+		switch i := l.items[a]; i.State {
+		case failed:
+			said = append(said, a.String()+": "+i.Reason)
+		case skipped:
+			left = append(left, a.String())
 		}
-		said = append(said, a.String()+": "+reason)
 	}
 	w.Reason = strings.Join(said, "; ")
-	if n := len(d.Skipped); n > 0 {
-		names := make([]string, n)
-		for i, a := range d.Skipped {
-			names[i] = a.String()
+	if n := len(left); n > 0 {
+		const shown = 20
+		w.Reason += "; skipped because of that: " + strings.Join(left[:min(n, shown)], ", ")
+		if n > shown {
+			w.Reason += fmt.Sprintf(" and %d more", n-shown)
 		}
-		w.Reason += fmt.Sprintf("; skipped because of that: %s", strings.Join(names, ", "))
 	}
+}
+
+// takeover returns what the wave's strategy takes over for an action from an earlier wave; nil when its key decides.
+func (l *live) takeover(a plan.Action) *Item {
+	if a.Check != "" || l.choices[a.Component].Way != plan.Reused {
+		return nil
+	}
+	was, ok := l.before[a.Component]
+	if !ok {
+		return nil
+	}
+	return &was
+}
+
+// choose applies the strategy of a wave to what the wave before it built.
+func (s *Service) choose(ctx context.Context, l *live) error {
+	strategy, err := plan.ParseStrategy(l.order.Request.Strategy)
+	if err != nil || strategy == plan.ByKey {
+		return err
+	}
+	host, err := s.host.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	var items []Item
+	if id := l.order.Request.Before; id != "" {
+		err := s.store.View(ctx, func(tx Tx) (err error) {
+			items, err = tx.Items().Find(ctx, slipway.Query{Key: id})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	l.before = map[string]Item{}
+	var now, before []plan.Member
+	for _, i := range items {
+		if a := i.action(); a.Check == "" && i.State == passed {
+			if _, err := s.artifacts.Stat(ctx, i.Artifact); err == nil { // otherwise it was lost, and is built again
+				l.before[a.Component] = i
+			}
+			before = append(before, plan.Member{Component: a.Component, Tier: i.Tier, Source: i.Source, Environment: i.Host})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.graph.plan.Tier)) {
+		now = append(now, plan.Member{Component: name, Tier: l.graph.plan.Tier[name], Source: l.graph.recipes[name].tree, Environment: host})
+	}
+	l.choices = plan.Choose(strategy, now, before)
+	return nil
 }

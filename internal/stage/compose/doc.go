@@ -10,7 +10,7 @@
 //	failed    something about the release cannot be composed; the reason says what. People retry it
 //
 // The parts: plan decides which packages go into which variant; pack makes each package once for all composes; rpmrepo
-// and debrepo write the repositories over them, productmd the metadata; pgp holds the instance's key, which signs
+// debrepo and apkrepo write the repositories over them, productmd the metadata; pgp and apkrepo hold the keys, which sign
 // packages and repositories.
 //
 // A package is kept under its key, the digest of the output tree, its description and version: the same package has the

@@ -7,25 +7,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/compose/pack"
-	"slipway.dev/slipway/internal/stage/compose/pgp"
 	"slipway.dev/slipway/internal/stage/compose/plan"
 )
 
 // packages makes what is not made yet of every item of the plan, and returns all of them by key.
 func (s *Service) packages(ctx context.Context, j *job) (map[string]Package, error) {
-	key, err := s.key()
-	if err != nil {
-		return nil, err
-	}
 	made := map[string]Package{}
 	for _, v := range j.plan.Variants {
 		for _, it := range v.Items {
-			id := packageKey(j.release.Product, key.Fingerprint(), it)
+			id := packageKey(j.release.Product, j.keys.names(), it)
 			if _, ok := made[id]; ok {
 				continue
 			}
@@ -33,7 +29,7 @@ func (s *Service) packages(ctx context.Context, j *job) (map[string]Package, err
 			if err != nil {
 				return nil, err
 			}
-			if made[id], err = s.make(ctx, j, p, it, key); err != nil {
+			if made[id], err = s.make(ctx, j, p, it); err != nil {
 				return nil, err
 			}
 		}
@@ -43,11 +39,15 @@ func (s *Service) packages(ctx context.Context, j *job) (map[string]Package, err
 
 // packageKey digests everything that the bytes of a package come from, but for its time and its release number: those
 // are fixed when a package with the key is first made.
-func packageKey(product, signer string, it plan.Item) string {
+func packageKey(product string, by signers, it plan.Item) string {
+	if !slices.Contains(pack.Formats(it.Package), pack.APK) {
+		by.apk = ""
+	}
 	text, err := json.Marshal(struct {
 		Product, Signer, Artifact, Version, Summary, License string
 		Package                                              spec.Package
-	}{product, signer, it.Locked.Artifact, it.Locked.Version, it.Recipe.Summary, it.Recipe.License, it.Package})
+		APKSigner                                            string `json:",omitempty"`
+	}{product, by.pgp, it.Locked.Artifact, it.Locked.Version, it.Recipe.Summary, it.Recipe.License, it.Package, by.apk})
 	if err != nil {
 		panic(err) // strings, numbers and maps of strings can always be encoded
 	}
@@ -88,7 +88,7 @@ func packageTime(j *job, it plan.Item) time.Time {
 }
 
 // make makes the package in the formats that the store does not hold, and records their digests.
-func (s *Service) make(ctx context.Context, j *job, p Package, it plan.Item, key *pgp.Key) (Package, error) {
+func (s *Service) make(ctx context.Context, j *job, p Package, it plan.Item) (Package, error) {
 	fresh := map[string]PackageFile{}
 	for _, format := range pack.Formats(it.Package) {
 		if f, ok := p.Files[format]; ok {
@@ -101,7 +101,7 @@ func (s *Service) make(ctx context.Context, j *job, p Package, it plan.Item, key
 				return p, err
 			}
 		}
-		f, err := s.makeOne(ctx, j, p, it, key, format)
+		f, err := s.makeOne(ctx, j, p, it, format)
 		if err != nil {
 			return p, err
 		}
@@ -126,17 +126,17 @@ func (s *Service) make(ctx context.Context, j *job, p Package, it plan.Item, key
 	return p, err
 }
 
-func (s *Service) makeOne(ctx context.Context, j *job, p Package, it plan.Item, key *pgp.Key, format string) (PackageFile, error) {
+func (s *Service) makeOne(ctx context.Context, j *job, p Package, it plan.Item, format string) (PackageFile, error) {
 	f := PackageFile{Name: pack.FileName(format, it.Package, p.Version, p.Release)}
 	tree, err := s.artifacts.Tree(ctx, it.Locked.Artifact)
 	if err != nil {
 		return f, fmt.Errorf("open the outputs of %s: %w", it.Component, err)
 	}
 	in := pack.Input{Tree: tree, Package: it.Package, Version: p.Version, Release: p.Release, Time: p.Time,
-		Summary: it.Recipe.Summary, License: it.Recipe.License, Vendor: j.release.Product}
+		Summary: it.Recipe.Summary, License: it.Recipe.License, Vendor: j.release.Product, Artifact: it.Locked.Artifact}
 	r, w := io.Pipe()
 	defer r.Close() // ends the writer when the store gives up early
-	go func() { w.CloseWithError(pack.Write(w, format, in, key.Sign)) }()
+	go func() { w.CloseWithError(pack.Write(w, format, in, j.keys.pack())) }()
 	f.Digest, f.Size, err = s.artifacts.Put(ctx, r)
 	return f, err
 }

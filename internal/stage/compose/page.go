@@ -23,6 +23,7 @@ func (w *writer) page() ([]byte, error) {
 	t, err := template.New(indexFile).Funcs(template.FuncMap{
 		"short": func(commit string) string { return commit[:min(10, len(commit))] },
 		"base":  path.Base,
+		"first": firstOf,
 	}).Parse(indexTemplate)
 	if err != nil {
 		return nil, err
@@ -37,6 +38,8 @@ func (w *writer) page() ([]byte, error) {
 		"Key":       w.key.Fingerprint(),
 		"First":     firstPackage(w.variants),
 		"Moved":     moved(rel),
+		"SBOM":      w.s.cfg.SBOM != nil,
+		"APKKey":    w.j.keys.names().apk,
 	})
 	return b.Bytes(), err
 }
@@ -51,6 +54,23 @@ func firstPackage(variants []Variant) VariantPackage {
 		}
 	}
 	return VariantPackage{Name: "PACKAGE"}
+}
+
+// firstOf says how the variant's first package of a format is asked for: by its name, or, of an image, by its path. "" when there is none.
+func firstOf(v Variant, format string) string {
+	for _, p := range v.Packages {
+		file := p.Files[format]
+		switch {
+		case file == "":
+		case format == pack.OCI:
+			return file
+		case format == pack.NPM && p.NPM != "":
+			return p.NPM
+		default:
+			return p.Name
+		}
+	}
+	return ""
 }
 
 func moved(rel slipway.Release) []slipway.Pin {

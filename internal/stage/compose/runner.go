@@ -22,6 +22,7 @@ type job struct {
 	release slipway.Release
 	product spec.Product
 	plan    plan.Plan
+	keys    keys
 	times   map[string]time.Time // of the components' commits, by component and commit
 }
 
@@ -72,6 +73,9 @@ func (s *Service) advance(ctx context.Context, j *job) error {
 		return s.rebuild(ctx, j, missing)
 	}
 	if err := s.building(ctx, j); err != nil {
+		return err
+	}
+	if j.keys, err = s.keys(j.plan); err != nil {
 		return err
 	}
 	made, err := s.packages(ctx, j)
@@ -195,13 +199,9 @@ func (s *Service) finish(ctx context.Context, j *job, variants []Variant) error 
 	if err != nil {
 		return err
 	}
-	key, err := s.key()
-	if err != nil {
-		return err
-	}
 	return s.update(ctx, j.compose.ID, func(tx Tx, c *Compose) error {
 		c.State, c.FinishedAt, c.Variants = Finished, tx.Now(), variants
-		c.Digest, c.Files, c.Size, c.Signed = digest(sums), files, size, key.Fingerprint()
+		c.Digest, c.Files, c.Size, c.Signed = digest(sums), files, size, j.keys.pgp.Fingerprint()
 		packages := 0
 		for _, v := range variants {
 			packages += len(v.Packages)

@@ -3,6 +3,7 @@ package compose
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -22,6 +23,7 @@ import (
 //	/composes/PRODUCT/latest/...  the newest compose of a product
 //	.../SHORT.repo                what dnf reads, naming the address that the request came to
 //	.../SHORT.sources             what apt reads, likewise, with the key in it
+//	.../VARIANT/npm/NAME          what npm asks a registry, likewise
 //
 // A compose that is not finished is not there. Paths cannot leave a compose's folder, not through links either.
 func (s *Service) Handler() http.Handler {
@@ -102,10 +104,44 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, c Compose, prefi
 			return
 		}
 	}
+	if text := npmAnswer(root, c, base, name); text != nil {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Write(text)
+		return
+	}
 	if t := contentType(name); t != "" {
 		w.Header().Set("Content-Type", t)
 	}
 	http.StripPrefix(prefix, http.FileServerFS(root.FS())).ServeHTTP(w, r)
+}
+
+// npmAnswer is what the registry below VARIANT/npm says of a package, with its tarball's address; nil for any other path.
+func npmAnswer(root *os.Root, c Compose, base, name string) []byte {
+	for _, v := range c.Variants {
+		pkg, ok := strings.CutPrefix(name, npmDir(v)+"/")
+		if !ok || strings.HasPrefix(pkg, "-/") || strings.HasPrefix(pkg, "packuments/") {
+			continue
+		}
+		text, err := root.ReadFile(packumentFile(v, pkg))
+		if err != nil {
+			return nil
+		}
+		var p packument
+		if json.Unmarshal(text, &p) != nil {
+			return nil
+		}
+		for version, of := range p.Versions {
+			of.Dist.Tarball = base + "/" + npmDir(v) + "/" + of.Dist.Tarball
+			p.Versions[version] = of
+		}
+		text, err = json.Marshal(p)
+		if err != nil {
+			return nil
+		}
+		return text
+	}
+	return nil
 }
 
 // contentType names the types that a system's table may not know or may know as something else; "" for the others.
@@ -115,9 +151,11 @@ func contentType(name string) string {
 		return "application/x-rpm"
 	case ".deb":
 		return "application/vnd.debian.binary-package"
-	case ".gz":
+	case ".gz", ".tgz", ".apk":
 		return "application/gzip"
-	case ".md", ".asc", ".yaml", ".gpg":
+	case ".tar":
+		return "application/x-tar"
+	case ".md", ".asc", ".yaml", ".gpg", ".pub":
 		return "text/plain; charset=utf-8"
 	}
 	switch path.Base(name) {

@@ -11,6 +11,7 @@ import (
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
+	"slipway.dev/slipway/internal/stage/compose/apkrepo"
 	"slipway.dev/slipway/internal/stage/compose/pgp"
 )
 
@@ -44,7 +45,17 @@ type Builder interface {
 type Config struct {
 	Dir string // folder of the finished composes, one folder each
 	URL string // under which [Service.Handler] is reached from outside, with the path /composes; default /composes
-	Key string // folder of the signing key, made on first use; default DIR/../keys
+	Key string // folder of the signing keys, made on first use; default DIR/../keys
+
+	Signing Signing
+	SBOM    func(ctx context.Context, rel slipway.Release) ([]byte, error) // writes a release's bill of materials; nil: composes have none
+}
+
+// Signing says which keys sign, where they are not to be those that the instance makes.
+type Signing struct {
+	OpenPGP    string // file with a private key, armored; signs RPM, DEB and the metadata of dnf and apt
+	Passphrase string // of that key; empty: it has none
+	APK        string // file with a private RSA key in PEM; signs APK and the index of apk
 }
 
 // Service makes composes and knows those that were made.
@@ -56,6 +67,7 @@ type Service struct {
 	builder   Builder
 	cfg       Config
 	key       func() (*pgp.Key, error)
+	apkKey    func() (*apkrepo.Key, error)
 }
 
 // New makes the service. The signing key is opened, and made, when it is first needed.
@@ -66,8 +78,19 @@ func New(st slipway.Store[Tx], releases Releases, source Source, artifacts Artif
 	if cfg.Key == "" {
 		cfg.Key = filepath.Join(filepath.Dir(cfg.Dir), "keys")
 	}
-	key := sync.OnceValues(func() (*pgp.Key, error) { return pgp.Open(cfg.Key, "Slipway") })
-	return &Service{st, releases, source, artifacts, builder, cfg, key}
+	key := sync.OnceValues(func() (*pgp.Key, error) {
+		if cfg.Signing.OpenPGP != "" {
+			return pgp.Load(cfg.Signing.OpenPGP, cfg.Signing.Passphrase)
+		}
+		return pgp.Open(cfg.Key, "Slipway")
+	})
+	apkKey := sync.OnceValues(func() (*apkrepo.Key, error) {
+		if cfg.Signing.APK != "" {
+			return apkrepo.LoadKey(cfg.Signing.APK)
+		}
+		return apkrepo.OpenKey(cfg.Key)
+	})
+	return &Service{st, releases, source, artifacts, builder, cfg, key, apkKey}
 }
 
 // Kind of the stage's handler; its keys are ids of composes.

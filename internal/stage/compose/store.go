@@ -68,17 +68,19 @@ type Group struct {
 
 // VariantPackage is one package of a variant and its files.
 type VariantPackage struct {
-	Key       string            `json:"key,omitempty"` // of the package; empty in composes of before it was kept
-	Name      string            `json:"name"`
-	Version   string            `json:"version"`
-	Release   int               `json:"release"`
-	Summary   string            `json:"summary,omitempty"`
-	Component string            `json:"component"`
-	Commit    string            `json:"commit"`
-	Artifact  string            `json:"artifact"` // digest of the output tree that it was made from
-	Reason    string            `json:"reason"`   // why it is in the variant
-	Reused    bool              `json:"reused"`   // an earlier compose made it
-	Files     map[string]string `json:"files"`    // path below the compose by format
+	Key        string            `json:"key,omitempty"` // of the package; empty in composes of before it was kept
+	Name       string            `json:"name"`
+	Version    string            `json:"version"`
+	Release    int               `json:"release"`
+	Summary    string            `json:"summary,omitempty"`
+	Component  string            `json:"component"`
+	Commit     string            `json:"commit"`
+	Artifact   string            `json:"artifact"`             // digest of the output tree that it was made from
+	Reason     string            `json:"reason"`               // why it is in the variant
+	Reused     bool              `json:"reused"`               // an earlier compose made it
+	Everywhere bool              `json:"everywhere,omitempty"` // it fits every machine
+	NPM        string            `json:"npm,omitempty"`        // its name for npm, where that is another
+	Files      map[string]string `json:"files"`                // path below the compose by format
 }
 
 // Package is a package that was made, kept for all composes that have it.

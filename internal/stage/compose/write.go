@@ -23,11 +23,7 @@ import (
 // place makes the compose's folder appear under its final name, whole, and returns what is in it. A folder that a run
 // before a crash has put there is kept if it is undamaged.
 func (s *Service) place(ctx context.Context, j *job, made map[string]Package) ([]Variant, error) {
-	key, err := s.key()
-	if err != nil {
-		return nil, err
-	}
-	variants := layout(j, made, key.Fingerprint())
+	variants := layout(j, made)
 	final := filepath.Join(s.cfg.Dir, j.compose.ID)
 	if _, err := os.Stat(final); err == nil {
 		if problems, err := check(final); err != nil {
@@ -46,7 +42,7 @@ func (s *Service) place(ctx context.Context, j *job, made map[string]Package) ([
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return nil, err
 	}
-	w := &writer{s: s, j: j, dir: tmp, key: key, variants: variants}
+	w := &writer{s: s, j: j, dir: tmp, key: j.keys.pgp, variants: variants}
 	if err := w.write(ctx, made); err != nil {
 		return nil, err
 	}
@@ -67,6 +63,7 @@ type writer struct {
 	key      *pgp.Key
 	variants []Variant
 	rpms     []productmd.RPM
+	images   []productmd.Image
 }
 
 func (w *writer) write(ctx context.Context, made map[string]Package) error {
@@ -83,7 +80,10 @@ func (w *writer) write(ctx context.Context, made map[string]Package) error {
 	if err := w.apt(); err != nil {
 		return fmt.Errorf("write the apt repository: %w", err)
 	}
-	if err := w.metadata(); err != nil {
+	if err := w.channels(); err != nil {
+		return err
+	}
+	if err := w.metadata(ctx); err != nil {
 		return fmt.Errorf("write the metadata: %w", err)
 	}
 	if err := w.papers(ctx); err != nil {
@@ -201,7 +201,7 @@ func (w *writer) detached(data []byte) ([]byte, error) {
 	return w.key.Armored(bytes.NewReader(data), w.j.release.Time)
 }
 
-func (w *writer) metadata() error {
+func (w *writer) metadata(ctx context.Context) error {
 	c := productmd.Compose{Short: short(w.j), Name: w.j.release.Product, Version: strings.TrimPrefix(w.j.release.Tag, "v"), Date: w.j.release.Time}
 	var list []productmd.Variant
 	for _, v := range w.variants {
@@ -224,7 +224,26 @@ func (w *writer) metadata() error {
 	if err != nil {
 		return err
 	}
-	return w.file("metadata/rpms.json", rpms)
+	if err := w.file("metadata/rpms.json", rpms); err != nil {
+		return err
+	}
+	if len(w.images) > 0 {
+		images, err := productmd.Images(c, w.images)
+		if err != nil {
+			return err
+		}
+		if err := w.file("metadata/images.json", images); err != nil {
+			return err
+		}
+	}
+	if w.s.cfg.SBOM == nil {
+		return nil
+	}
+	sbom, err := w.s.cfg.SBOM(ctx, w.j.release)
+	if err != nil {
+		return fmt.Errorf("write the SBOM: %w", err)
+	}
+	return w.file(sbomFile, sbom)
 }
 
 // papers writes what people read: manifests, notes, the key and the index page.

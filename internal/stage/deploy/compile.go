@@ -48,7 +48,7 @@ func (s *Service) compile(ctx context.Context, product string) error {
 			return fmt.Errorf("list nodes: %w", nodesErr)
 		}
 		result, err = model.Compile(model.Input{File: file.Deploy.Model, Read: read, Product: file, Release: release, Nodes: nodes,
-			ComposeID: compose.ID, ComposeURL: strings.TrimSuffix(compose.URL, "/")})
+			ComposeID: compose.ID, ComposeURL: strings.TrimSuffix(compose.URL, "/"), ComposeKey: compose.Key})
 	}
 	if slipway.Is(err, slipway.Invalid) || slipway.Is(err, slipway.NotFound) { // it will fail again: people must mend it
 		return s.attempt(ctx, product, Attempt{Release: release.ID, State: AttemptBroken, Reason: err.Error()})

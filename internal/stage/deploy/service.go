@@ -30,6 +30,7 @@ type ComposeStatus struct {
 	State  string // "finished", "failed"; everything else is on its way
 	Reason string
 	URL    string // without a slash at the end
+	Key    string // armored public key that it is signed with
 }
 
 // Files reads repositories.

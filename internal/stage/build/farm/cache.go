@@ -7,11 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"slipway.dev/slipway/internal/platform/artifact"
+	"slipway.dev/slipway/internal/platform/execution"
 	"slipway.dev/slipway/internal/slipway"
 )
-
-// maxTree bounds the Tree message of an output directory, in bytes.
-const maxTree = 256 << 20
 
 // Cached returns the result of an action that the farm ran before, or NotFound: also when a blob of it is gone.
 func (f *Farm[T]) Cached(ctx context.Context, action artifact.Digest) (Result, error) {
@@ -60,60 +58,15 @@ func complete(ctx context.Context, st artifact.Store, r Result) error {
 	if err != nil {
 		return err
 	}
-	need := []*repb.Digest{m.StdoutDigest, m.StderrDigest}
-	for _, f := range m.OutputFiles {
-		need = append(need, f.Digest)
-	}
-	var trees []string
-	for _, d := range m.OutputDirectories {
-		need = append(need, d.TreeDigest, d.RootDirectoryDigest)
-		if h := d.TreeDigest.GetHash(); h != "" && r.Output == "" {
-			trees = append(trees, h)
-		}
-	}
-	for _, d := range need {
-		if d.GetHash() == "" {
-			continue
-		}
-		if _, err := st.Stat(ctx, artifact.Prefix+d.Hash); err != nil {
-			return err
-		}
-	}
-	for _, h := range trees {
-		data, err := artifact.Bytes(ctx, st, artifact.Prefix+h, maxTree)
-		if err != nil {
-			return err
-		}
-		tree := &repb.Tree{}
-		if err := proto.Unmarshal(data, tree); err != nil {
-			return slipway.Errorf(slipway.Invalid, "the output tree %s cannot be read: %w", h, err)
-		}
-		for _, dir := range append([]*repb.Directory{tree.Root}, tree.Children...) {
-			for _, f := range dir.GetFiles() {
-				if _, err := st.Stat(ctx, artifact.Prefix+f.Digest.GetHash()); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if r.Output != "" {
-		return treeComplete(ctx, st, r.Output)
-	}
-	return nil
-}
-
-// treeComplete reports NotFound if a blob of the tree is not in the store.
-func treeComplete(ctx context.Context, st artifact.Store, d artifact.Digest) error {
-	entries, err := artifact.ListTree(ctx, st, d)
+	_, missing, err := execution.Outputs(ctx, st, m)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if e.Digest != "" && !e.Dir {
-			if _, err := st.Stat(ctx, e.Digest); err != nil {
-				return err
-			}
-		}
+	if len(missing) > 0 {
+		return slipway.Errorf(slipway.NotFound, "%d blobs of the result are gone, %s among them", len(missing), missing[0].Digest)
 	}
-	return nil
+	if r.Output != "" {
+		_, err = st.Stat(ctx, r.Output)
+	}
+	return err
 }

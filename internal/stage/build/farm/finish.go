@@ -56,7 +56,7 @@ func (f *Farm[T]) judged(ctx context.Context, h *held, t Task, r Result) (verdic
 			return verdict{}, slipway.Errorf(slipway.Invalid, "the result of task %s is not whole: %w", t.ID, err).Try("upload all outputs first")
 		}
 	}
-	outcome, reason, err := judge(ctx, f.cas, r, t.Outputs, h.log.said())
+	outcome, reason, err := Judge(ctx, f.cas, r, t.Outputs, h.log.said())
 	return verdict{outcome: outcome, reason: reason, result: &r}, err
 }
 
@@ -126,7 +126,7 @@ func (f *Farm[T]) endCached(ctx context.Context, id string, hit CachedResult) er
 		if t, err = tx.Tasks().Get(ctx, id); err != nil || t.State != Queued {
 			return err
 		}
-		outcome, _, err := judge(ctx, f.cas, hit.Result, t.Outputs, "")
+		outcome, _, err := Judge(ctx, f.cas, hit.Result, t.Outputs, "")
 		if err != nil {
 			return err
 		}

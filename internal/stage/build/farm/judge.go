@@ -15,8 +15,8 @@ import (
 // fileTooLarge is the exit code of a shell whose command met its limit of file size (128 and SIGXFSZ).
 const fileTooLarge = 128 + 25
 
-// judge says what a result means. said quotes the end of the log. The outputs must be in the output tree.
-func judge(ctx context.Context, st artifact.Opener, r Result, outputs []string, said string) (slipway.Outcome, string, error) {
+// Judge says what a result means. said quotes the end of the log. The outputs must be in the output tree.
+func Judge(ctx context.Context, st artifact.Opener, r Result, outputs []string, said string) (slipway.Outcome, string, error) {
 	m, err := r.Message()
 	if err != nil {
 		return "", "", err
@@ -30,7 +30,7 @@ func judge(ctx context.Context, st artifact.Opener, r Result, outputs []string, 
 	case r.Status == execution.OutputTooLarge, r.Status == execution.Exited && m.ExitCode == fileTooLarge:
 		return slipway.Fail, "stopped because it wrote too many bytes to its folders" + said, nil
 	case r.Status == execution.OutputRefused:
-		return slipway.Fail, "its output cannot be kept: " + r.Reason, nil
+		return slipway.Fail, r.Reason, nil
 	case r.Status != execution.Exited:
 		return slipway.Infra, fmt.Sprintf("the worker told a status that nobody knows, %q", r.Status), nil
 	case m.ExitCode != 0:

@@ -110,7 +110,7 @@ func Requirements(p *repb.Platform) (host string, labels map[string]string) {
 		switch one.Name {
 		case execution.PropertyHost:
 			host = one.Value
-		case execution.PropertyWritable, execution.PropertyRoot, execution.PropertySandbox:
+		case execution.PropertyWritable, execution.PropertyRoot, execution.PropertySandbox, execution.PropertyUnconfined:
 		default:
 			if labels == nil {
 				labels = map[string]string{}

@@ -78,6 +78,9 @@ type Plan struct {
 	users    [][]int32
 }
 
+// Has reports whether the action is part of the plan.
+func (p *Plan) Has(a Action) bool { _, ok := p.index[a]; return ok }
+
 // Needs returns the actions that must pass before a may start.
 func (p *Plan) Needs(a Action) []Action {
 	i, ok := p.index[a]

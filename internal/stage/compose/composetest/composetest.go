@@ -38,11 +38,11 @@ func Outputs(t testing.TB, files map[string]string) string {
 }
 
 // Make makes a package in the folder dir and returns its file name.
-func Make(t testing.TB, dir, format string, p spec.Package, version, tree string, sign pack.Sign) string {
+func Make(t testing.TB, dir, format string, p spec.Package, version, tree string, keys pack.Keys) string {
 	t.Helper()
 	var b bytes.Buffer
 	in := pack.Input{Tree: tree, Package: p, Version: version, Release: 1, Time: Day, Vendor: "Test", License: "MIT"}
-	if err := pack.Write(&b, format, in, sign); err != nil {
+	if err := pack.Write(&b, format, in, keys); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {

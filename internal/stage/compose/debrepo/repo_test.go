@@ -23,12 +23,12 @@ func packages(t *testing.T, dir string) {
 	t.Helper()
 	tree := composetest.Outputs(t, map[string]string{"bin/ferry": "#!/bin/sh\necho ferry\n", "etc/ferry.conf": "port=1\n", "lib/so": "so"})
 	composetest.Make(t, filepath.Join(dir, "pool/edge/l/libwire"), pack.DEB, spec.Package{Name: "libwire", Section: "libs",
-		Files: map[string]string{"/usr/lib/libwire.so.1": "lib/so"}}, "1.5.0", tree, nil)
+		Files: map[string]string{"/usr/lib/libwire.so.1": "lib/so"}}, "1.5.0", tree, pack.Keys{})
 	composetest.Make(t, filepath.Join(dir, "pool/edge/f/ferry"), pack.DEB, spec.Package{Name: "ferry", Summary: "The ferry",
 		Depends: []string{"libwire >= 1.4", "ferry_data = 2.0.0-rc.1"}, Section: "net",
-		Files: map[string]string{"/usr/bin/ferry": "bin/ferry", "/etc/ferry.conf": "etc/ferry.conf"}}, "1.2.3", tree, nil)
+		Files: map[string]string{"/usr/bin/ferry": "bin/ferry", "/etc/ferry.conf": "etc/ferry.conf"}}, "1.2.3", tree, pack.Keys{})
 	composetest.Make(t, filepath.Join(dir, "pool/shared/f/ferry-data"), pack.DEB, spec.Package{Name: "ferry_data", Arch: "all",
-		Files: map[string]string{"/usr/share/ferry/x": "lib/so"}}, "2.0.0-rc.1", tree, nil)
+		Files: map[string]string{"/usr/share/ferry/x": "lib/so"}}, "2.0.0-rc.1", tree, pack.Keys{})
 }
 
 func config(t *testing.T) (debrepo.Config, *pgp.Key) {

@@ -56,10 +56,10 @@ func input(t *testing.T) pack.Input {
 	}
 }
 
-func made(t *testing.T, format string, in pack.Input, sign pack.Sign) string {
+func made(t *testing.T, format string, in pack.Input, keys pack.Keys) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := pack.Write(&b, format, in, sign); err != nil {
+	if err := pack.Write(&b, format, in, keys); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), pack.FileName(format, in.Package, in.Version, in.Release))
@@ -74,6 +74,16 @@ func output(t *testing.T, name string, args ...string) string {
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// fails runs a program that must fail and returns what it said.
+func fails(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err == nil {
+		t.Fatalf("%s %v succeeded:\n%s", name, args, out)
 	}
 	return string(out)
 }
@@ -93,7 +103,7 @@ func TestRPMIsReadByRPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := made(t, pack.RPM, in, key.Sign)
+	file := made(t, pack.RPM, in, pack.Keys{Binary: key.Sign})
 	if got, want := filepath.Base(file), "ferry-1.4.0~rc.1-2.x86_64.rpm"; got != want {
 		t.Errorf("file name %s, want %s", got, want)
 	}
@@ -119,7 +129,7 @@ func TestRPMIsReadByRPM(t *testing.T) {
 }
 
 func TestDEBIsReadByDpkg(t *testing.T) {
-	file := made(t, pack.DEB, input(t), nil)
+	file := made(t, pack.DEB, input(t), pack.Keys{})
 	if got, want := filepath.Base(file), "ferry_1.4.0~rc.1-2_amd64.deb"; got != want {
 		t.Errorf("file name %s, want %s", got, want)
 	}
@@ -129,7 +139,7 @@ func TestDEBIsReadByDpkg(t *testing.T) {
 }
 
 func TestTarUnpacks(t *testing.T) {
-	file := made(t, pack.TAR, input(t), nil)
+	file := made(t, pack.TAR, input(t), pack.Keys{})
 	dir := t.TempDir()
 	output(t, "tar", "-xzf", file, "-C", dir)
 	got, err := os.ReadFile(filepath.Join(dir, "ferry-1.4.0~rc.1/usr/share/ferry/routes/default"))
@@ -146,7 +156,7 @@ func TestBytesAreReproducible(t *testing.T) {
 	for _, format := range pack.Formats(spec.Package{}) {
 		digest := func() string {
 			var b bytes.Buffer
-			if err := pack.Write(&b, format, input(t), key.Sign); err != nil { // a new tree with new times
+			if err := pack.Write(&b, format, input(t), pack.Keys{Binary: key.Sign, Armored: key.Armored}); err != nil { // a new tree with new times
 				t.Fatal(err)
 			}
 			return fmt.Sprintf("%x", sha256.Sum256(b.Bytes()))
@@ -187,7 +197,7 @@ func TestWrongPackages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := input(t)
 			c.change(&in)
-			err := pack.Write(&bytes.Buffer{}, pack.RPM, in, nil)
+			err := pack.Write(&bytes.Buffer{}, pack.RPM, in, pack.Keys{})
 			if !slipway.Is(err, slipway.Invalid) {
 				t.Fatalf("got %v, want an error of kind invalid", err)
 			}
@@ -227,9 +237,9 @@ func TestDependencyNames(t *testing.T) {
 		{"wire-dev", "wire-devel", "wire-dev"},
 	} {
 		for format, want := range map[string]string{pack.RPM: c.rpm, pack.DEB: c.deb} {
-			got, err := pack.Dependency(format, c.in)
-			if err != nil || got != want {
-				t.Errorf("%s: %q became %q, %v; want %q", format, c.in, got, err, want)
+			lines, err := pack.Dependency(format, spec.Package{}, c.in)
+			if got := strings.Join(lines, " "); err != nil || got != want {
+				t.Errorf("%s: %q became %q, %v; want %q", format, c.in, lines, err, want)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -39,4 +40,35 @@ func clean(s string) string {
 			return '.'
 		}
 	}, s)
+}
+
+var apkNumber = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*`)
+
+// APKVersion turns a version of a component into one that apk knows: "1.4.0" stays, "v1.4.0-rc.1+g12" becomes "1.4.0_rc1". Of a
+// pre-release apk knows the words alpha, beta, pre and rc with a number, and anything else counts as alpha; build metadata it does not know
+// at all, and it is left out. A version that begins with no number becomes "0".
+//
+// Format: apk-package(5), "Package version".
+func APKVersion(version string) string {
+	v, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), "+")
+	v, pre, hasPre := strings.Cut(v, "-")
+	out := apkNumber.FindString(v)
+	if out == "" {
+		out = "0"
+	}
+	if !hasPre || pre == "" {
+		return out
+	}
+	word, digits := "alpha", ""
+	for _, known := range []string{"alpha", "beta", "pre", "rc"} {
+		if strings.HasPrefix(pre, known) {
+			word = known
+		}
+	}
+	for _, r := range pre {
+		if r >= '0' && r <= '9' && len(digits) < 9 {
+			digits += string(r)
+		}
+	}
+	return out + "_" + word + digits
 }

@@ -94,6 +94,34 @@ func writeOnce(path string, data []byte) error {
 	return nil
 }
 
+// Load reads a private key, armored, that somebody else made; a passphrase opens one that is locked. The error is of kind Invalid.
+func Load(path, passphrase string) (*Key, error) {
+	bad := func(cause error) error {
+		return slipway.Errorf(slipway.Invalid, "cannot use the signing key: %w", cause).At(path).Try("give one private key, as gpg --armor --export-secret-keys writes it, and its passphrase")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, bad(err)
+	}
+	defer f.Close()
+	list, err := openpgp.ReadArmoredKeyRing(f)
+	if err != nil {
+		return nil, bad(err)
+	}
+	if len(list) != 1 || list[0].PrivateKey == nil {
+		return nil, bad(errors.New("it is not one private key"))
+	}
+	if list[0].PrivateKey.Encrypted {
+		if passphrase == "" {
+			return nil, bad(errors.New("it is locked, and no passphrase was given"))
+		}
+		if err := list[0].DecryptPrivateKeys([]byte(passphrase)); err != nil {
+			return nil, bad(errors.New("the passphrase does not open it"))
+		}
+	}
+	return &Key{list[0]}, nil
+}
+
 func load(path string) (*Key, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -135,6 +135,44 @@ func RPMs(c Compose, rpms []RPM) ([]byte, error) {
 	return document("rpms", map[string]any{"compose": c.entry(), "rpms": tree})
 }
 
+// Image is one image of a compose.
+type Image struct {
+	Variant string // its ID
+	Arch    string // RPM's name
+	Path    string // below the compose
+	Size    int64  // bytes
+	SHA256  string // hexadecimal
+	Time    time.Time
+}
+
+// Images writes images.json.
+func Images(c Compose, images []Image) ([]byte, error) {
+	type entry struct {
+		Arch       string            `json:"arch"`
+		Bootable   bool              `json:"bootable"`
+		Checksums  map[string]string `json:"checksums"`
+		DiscCount  int               `json:"disc_count"`
+		DiscNumber int               `json:"disc_number"`
+		Format     string            `json:"format"`
+		ImplantMD5 *string           `json:"implant_md5"`
+		MTime      int64             `json:"mtime"`
+		Path       string            `json:"path"`
+		Size       int64             `json:"size"`
+		Subvariant string            `json:"subvariant"`
+		Type       string            `json:"type"`
+		VolumeID   *string           `json:"volume_id"`
+	}
+	tree := map[string]map[string][]entry{}
+	for _, im := range images {
+		if tree[im.Variant] == nil {
+			tree[im.Variant] = map[string][]entry{}
+		}
+		tree[im.Variant][im.Arch] = append(tree[im.Variant][im.Arch], entry{Arch: im.Arch, Checksums: map[string]string{"sha256": im.SHA256}, DiscCount: 1, DiscNumber: 1,
+			Format: "oci", MTime: im.Time.Unix(), Path: im.Path, Size: im.Size, Subvariant: im.Variant, Type: "container"})
+	}
+	return document("images", map[string]any{"compose": c.entry(), "images": tree})
+}
+
 // document wraps a payload with its header; keys are sorted, as productmd itself writes them.
 func document(kind string, payload map[string]any) ([]byte, error) {
 	data, err := json.MarshalIndent(map[string]any{"header": header{"productmd." + kind, "1.2"}, "payload": payload}, "", "    ")

@@ -32,24 +32,24 @@ var groups = rpmrepo.Config{
 }
 
 // packages makes three packages in dir/Packages, with every kind of file and dependency that pack can make.
-func packages(t *testing.T, dir string, sign pack.Sign) {
+func packages(t *testing.T, dir string, keys pack.Keys) {
 	t.Helper()
 	tree := composetest.Outputs(t, map[string]string{"bin/ferry": "#!/bin/sh\necho ferry\n", "etc/ferry.conf": "port=1\n", "share/a": "a\n", "lib/libwire.so.1": "so"})
 	dir = filepath.Join(dir, "Packages")
 	composetest.Make(t, dir, pack.RPM, spec.Package{Name: "libwire", Section: "libs",
-		Files: map[string]string{"/usr/lib/libwire.so.1": "lib/libwire.so.1"}}, "1.5.0", tree, sign)
+		Files: map[string]string{"/usr/lib/libwire.so.1": "lib/libwire.so.1"}}, "1.5.0", tree, keys)
 	composetest.Make(t, dir, pack.RPM, spec.Package{Name: "ferry", Summary: "The <ferry> & its crew", Section: "net",
 		Depends: []string{"libwire >= 1.4", "ferry-data = 2.0.0-rc.1"},
 		Files:   map[string]string{"/usr/bin/ferry": "bin/ferry", "/etc/ferry.conf": "etc/ferry.conf"},
-		Scripts: map[string]string{"postinstall": ":"}}, "1.2.3", tree, sign)
+		Scripts: map[string]string{"postinstall": ":"}}, "1.2.3", tree, keys)
 	composetest.Make(t, dir, pack.RPM, spec.Package{Name: "ferry-data", Arch: "all",
-		Files: map[string]string{"/usr/share/ferry": "share"}}, "2.0.0-rc.1", tree, sign)
+		Files: map[string]string{"/usr/share/ferry": "share"}}, "2.0.0-rc.1", tree, keys)
 }
 
 func TestMetadataEqualsCreaterepo(t *testing.T) {
 	ours, theirs := t.TempDir(), t.TempDir()
-	packages(t, ours, nil)
-	packages(t, theirs, nil)
+	packages(t, ours, pack.Keys{})
+	packages(t, theirs, pack.Keys{})
 	got, err := rpmrepo.Write(ours, composetest.Day, groups)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestDnfInstallsOverHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packages(t, dir, key.Sign)
+	packages(t, dir, pack.Keys{Binary: key.Sign})
 	cfg := groups
 	cfg.Sign = func(md []byte) ([]byte, error) { return key.Armored(bytes.NewReader(md), composetest.Day) }
 	if _, err := rpmrepo.Write(dir, composetest.Day, cfg); err != nil {
@@ -188,7 +188,7 @@ func TestDnfInstallsOverHTTP(t *testing.T) {
 func TestSamePackagesSameBytes(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	for _, dir := range []string{a, b} {
-		packages(t, dir, nil)
+		packages(t, dir, pack.Keys{})
 		if _, err := rpmrepo.Write(dir, composetest.Day, groups); err != nil {
 			t.Fatal(err)
 		}

@@ -47,6 +47,7 @@ type Input struct {
 	Nodes      []slipway.Node
 	ComposeID  string
 	ComposeURL string // without a slash at the end
+	ComposeKey string // armored public key that it is signed with
 	MaxSteps   uint64 // default [DefaultMaxSteps]
 }
 
@@ -68,7 +69,7 @@ func Compile(in Input) (Result, error) {
 		"read":    starlark.NewBuiltin("read", c.read),
 		"release": c.release(),
 		"compose": starlarkstruct.FromStringDict(starlark.String("compose"), starlark.StringDict{
-			"id": starlark.String(in.ComposeID), "url": starlark.String(in.ComposeURL),
+			"id": starlark.String(in.ComposeID), "url": starlark.String(in.ComposeURL), "key": starlark.String(in.ComposeKey),
 		}),
 		"product": starlarkstruct.FromStringDict(starlark.String("product"), starlark.StringDict{
 			"name": starlark.String(in.Product.Name), "params": dict(in.Product.Params),

@@ -106,10 +106,10 @@ func artifactOf(n *node, t *starlark.Thread, fn string, args starlark.Tuple, kwa
 var packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
 
 func packageOf(n *node, t *starlark.Thread, fn string, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	var name, version, repo, manager string
+	var name, version, repo, key, manager string
 	var requires entities
 	if err := starlark.UnpackArgs(fn, args, kwargs, "name", &name, "version?", &version, "repo?", &repo,
-		"manager?", &manager, "requires?", &requires); err != nil {
+		"key?", &key, "manager?", &manager, "requires?", &requires); err != nil {
 		return nil, err
 	}
 	if !packageName.MatchString(name) {
@@ -132,9 +132,33 @@ func packageOf(n *node, t *starlark.Thread, fn string, args starlark.Tuple, kwar
 	}
 	if repo != "" && apt != (manager == "apt") {
 		return nil, slipway.Errorf(slipway.Invalid, "repo %q is not one for %s", repo, manager).
-			Try("for dnf write the URL of a repository, for apt a line such as \"deb [trusted=yes] URL ./\"")
+			Try("for dnf write the URL of a repository, for apt a line such as \"deb URL SUITE COMPONENT\"")
 	}
-	return n.end(t, plan.TypePackage, name, "", plan.Package{Name: name, Version: version, Repo: repo, Manager: manager}, requires)
+	key, err := n.packageKey(repo, key)
+	if err != nil {
+		return nil, err
+	}
+	return n.end(t, plan.TypePackage, name, "", plan.Package{Name: name, Version: version, Repo: repo, Key: key, Manager: manager}, requires)
+}
+
+// unsigned is what a model writes for a key to have packages installed that nobody vouches for.
+const unsigned = "unsigned"
+
+// packageKey is what a repository is checked with: the compose's own key for its repositories; for others the model must say.
+func (n *node) packageKey(repo, key string) (string, error) {
+	options := strings.Contains(repo, "[trusted=yes]") || strings.Contains(repo, "signed-by=") // apt's own words for it
+	switch {
+	case key == unsigned:
+		return "", nil
+	case key != "" && repo == "":
+		return "", slipway.Errorf(slipway.Invalid, "key without repo").Try("the node's own repositories are checked as the node is set up")
+	case key != "" || repo == "" || options:
+		return key, nil
+	case n.c.in.ComposeURL != "" && strings.Contains(repo, n.c.in.ComposeURL+"/"):
+		return n.c.in.ComposeKey, nil
+	}
+	return "", slipway.Errorf(slipway.Invalid, "what is repo %q signed with?", repo).
+		Try(`give its armored public key, as in key=read("keys/vendor.asc"), or key="unsigned" to install without checking`)
 }
 
 var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`)

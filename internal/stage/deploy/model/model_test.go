@@ -41,7 +41,7 @@ func input(files map[string]string) model.Input {
 			{Name: "core-1", Labels: map[string]string{"role": "core"}},
 			{Name: "other", Labels: map[string]string{}},
 		},
-		ComposeID: "ferry-v2026.11.3", ComposeURL: "http://localhost/composes/ferry-v2026.11.3",
+		ComposeID: "ferry-v2026.11.3", ComposeURL: "http://localhost/composes/ferry-v2026.11.3", ComposeKey: "the compose's key",
 	}
 }
 
@@ -122,7 +122,7 @@ func TestCompileTypedResources(t *testing.T) {
 		t.Errorf("artifact %+v", art)
 	}
 	pkg, _ := plan.Attributes[plan.Package](find(t, got, "core-1/package[ferry-tools]"))
-	if pkg.Manager != "dnf" || pkg.Version != "1.0.0" || !strings.HasSuffix(pkg.Repo, "/rpm") {
+	if pkg.Manager != "dnf" || pkg.Version != "1.0.0" || !strings.HasSuffix(pkg.Repo, "/rpm") || pkg.Key != "the compose's key" {
 		t.Errorf("package %+v", pkg)
 	}
 	seen := map[string]bool{}
@@ -173,6 +173,7 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 		{"missing fact", "[n.facts['port'] for n in nodes('core')]\n", "deploy/model.star:1:9", `.get(KEY, DEFAULT)`},
 		{"requires a string", "[n.file('/x', content='', requires=['y']) for n in nodes('core')]\n", "deploy/model.star:1:8", "requires holds"},
 		{"mode", "[n.file('/x', content='', mode='rw') for n in nodes('core')]\n", "deploy/model.star:1:8", "not a file mode"},
+		{"unsigned repository", "[n.package('x', repo='http://vendor/rpm') for n in nodes('core')]\n", "deploy/model.star:1:11", "what is repo \"http://vendor/rpm\" signed with?"},
 		{"exec without end", "[n.exec('x', command='true') for n in nodes('core')]\n", "deploy/model.star:1:8", "either creates or unless"},
 		{"recursion", "def f(x):\n    return f(x)\nf(1)\n", "deploy/model.star:2:12", "no recursion"},
 		{"while", "while True:\n    pass\n", "deploy/model.star:1:1", "while"},

@@ -104,6 +104,7 @@ type Package struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"` // empty: any; the newest is installed when there is none
 	Repo    string `json:"repo,omitempty"`    // base URL of a dnf repository, or an apt source line "deb ..."; empty: what the node has
+	Key     string `json:"key,omitempty"`     // armored OpenPGP public key that what Repo gives must be signed with; empty: it is not checked
 	Manager string `json:"manager"`           // "dnf" or "apt"
 }
 

@@ -1,0 +1,2 @@
+// Package simulate replays queue policies.
+package simulate

@@ -1,0 +1,2 @@
+// Package speculate is the planner of the integration queue.
+package speculate

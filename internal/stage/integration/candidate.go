@@ -25,6 +25,7 @@ type Candidate struct {
 	Configurations []ConfigCandidate `json:"configurations"`
 	Gate           []string          `json:"gate,omitempty"`     // the checks that must pass; empty: all that run
 	Advisory       []string          `json:"advisory,omitempty"` // experiments that run without a vote
+	Rules          string            `json:"rules,omitempty"`    // digest of the product file at the base
 	Moved          []slipway.Pin     `json:"moved"`
 	// Needs is what each component needs, by its file at its pin.
 	Needs map[string][]string `json:"needs,omitempty"`
@@ -68,8 +69,7 @@ func (c Candidate) pin(component string) slipway.Pin {
 type tuple struct {
 	Candidate
 	product spec.Product
-	file    string // digest of the product file
-	moving  bool   // something in it was read from the head of a branch
+	moving  bool // something in it was read from the head of a branch
 }
 
 // compose makes the candidate of some entries on a base: the manifests there, with the pins of the entries moved, in order. An error
@@ -77,7 +77,7 @@ type tuple struct {
 func (s *Service) compose(ctx context.Context, product, base string, entries ...Entry) (tuple, error) {
 	key := product + " " + base
 	for _, e := range entries {
-		key += " " + e.ID()
+		key += " " + e.content()
 	}
 	if t, ok := s.tuples.get(key); ok {
 		return t.tuple, t.err
@@ -99,7 +99,8 @@ func (s *Service) composeNow(ctx context.Context, name, base string, entries []E
 	if err != nil {
 		return t, err
 	}
-	if t.file, err = digest(string(data)); err != nil {
+	rules, err := digest(string(data))
+	if err != nil {
 		return t, err
 	}
 	if t.product, err = spec.ParseProduct(data, spec.ProductFile); err != nil {
@@ -126,7 +127,7 @@ func (s *Service) composeNow(ctx context.Context, name, base string, entries []E
 	if err := checkGates(t.product, data, recipes); err != nil {
 		return t, err
 	}
-	c := Candidate{Product: name, Repo: repo, Base: base, Gate: t.product.Gates.Candidate, Advisory: t.product.Queue.Advisory, Moved: moved, Needs: map[string][]string{}}
+	c := Candidate{Product: name, Repo: repo, Base: base, Gate: t.product.Gates.Candidate, Advisory: t.product.Queue.Advisory, Rules: rules, Moved: moved, Needs: map[string][]string{}}
 	for _, name := range sorted(pins) {
 		c.Pins = append(c.Pins, pins[name])
 		if needs := recipes[name].Needs; len(needs) > 0 {

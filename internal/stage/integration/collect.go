@@ -10,7 +10,6 @@ import (
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
-	"slipway.dev/slipway/internal/stage/integration/plan"
 )
 
 // collect makes entries of what has landed in the product's components, and of new product files, since it last looked.
@@ -184,18 +183,22 @@ func (s *Service) pinBefore(ctx context.Context, name string, ref spec.Component
 
 // describe makes the entry of a move of a branch, and says for people what it brings.
 func (s *Service) describe(ctx context.Context, u Update, pins []slipway.Pin) (Entry, error) {
+	depends, err := s.dependsOf(ctx, u.Repo, u.Old, u.New)
+	if err != nil {
+		return Entry{}, err
+	}
 	c, ok, err := s.changes.Landed(ctx, u.Repo, u.New)
 	if err != nil {
 		return Entry{}, err
 	}
 	if ok {
-		return Entry{Title: c.Title, Author: c.Author, Changes: []string{c.Ref}, Pins: pins}, nil
+		return Entry{Title: c.Title, Author: c.Author, Changes: []string{c.Ref}, Pins: pins, Depends: depends}, nil
 	}
 	var names []string
 	for _, pin := range pins {
 		names = append(names, pin.Component+" "+cmp.Or(pin.Version, short(pin.Commit)))
 	}
-	return Entry{Title: strings.Join(names, ", "), Author: u.Actor, Pins: pins}, nil
+	return Entry{Title: strings.Join(names, ", "), Author: u.Actor, Pins: pins, Depends: depends}, nil
 }
 
 // enqueue adds the entries and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
@@ -233,7 +236,10 @@ func add(ctx context.Context, tx Tx, product string, e Entry) (Entry, error) {
 		return e, err
 	}
 	e.Number, e.Product = n, product
-	e.enter(plan.Queued, "waits for its turn", tx.Now())
+	if e.Rank, err = placeOf(ctx, tx, e); err != nil {
+		return e, err
+	}
+	e.enter(Queued, "waits for its turn", tx.Now())
 	if err := tx.Entries().Put(ctx, e); err != nil {
 		return e, err
 	}

@@ -113,6 +113,18 @@ func (e Entry) arrived() time.Time {
 	return e.History[0].Time
 }
 
+// content names what the entry moves. Two requests for the same are two contents: a person who asks again wants to be heard again.
+func (e Entry) content() string {
+	name := "entry " + e.ID() + " " + e.File
+	for _, p := range e.Pins {
+		name += " " + p.Component + "=" + p.Repo + "/" + p.Path + "@" + p.Commit
+	}
+	return name
+}
+
+// state is what the entry adds to the state of a check that it affects.
+func (e Entry) state() speculate.State { return speculate.Digest(e.content()) }
+
 // place is what [speculate.Place] looks at.
 func (e Entry) place() speculate.Entry {
 	return speculate.Entry{ID: speculate.ID(e.Number), Rank: e.rank(), Urgent: e.Urgent, Priority: e.Priority, Begun: e.begun()}

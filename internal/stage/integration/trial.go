@@ -38,35 +38,35 @@ func (c Check) String() string {
 // Trial is one run of one check on one candidate. What has ended is a verdict as long as its tuple can still come true; after that it
 // is spent, and kept for the record.
 type Trial struct {
-	Number     int64           `json:"number"`
-	Product    string          `json:"product"`
-	Check      Check           `json:"check"`
-	To         speculate.State `json:"to"`                  // the state of the tuple, as far as the check depends on it
-	Set        []int64         `json:"set,omitempty"`       // entries of the tuple beyond the base, in order, as far as the check depends on them
-	Covers     []int64         `json:"covers,omitempty"`    // those of Set that it speaks for
-	Candidate  string          `json:"candidate"`           // id
-	Base       string          `json:"base"`                // the commit that the candidate was made on
-	Targets    []string        `json:"targets,omitempty"`   // components that its wave builds
-	Tests      bool            `json:"tests,omitempty"`     // its wave runs their tests
-	Wave       string          `json:"wave,omitempty"`      // id; trials of one tuple share it
-	Requested  string          `json:"requested,omitempty"` // id of the experiment, once chosen
-	Fresh      bool            `json:"fresh,omitempty"`     // a verdict that is known does not count: run again
-	Forget     []string        `json:"forget,omitempty"`    // failed builds that are not to be reused for it
-	Avoid      []string        `json:"avoid,omitempty"`     // nodes that lost it before
-	Control    bool            `json:"control,omitempty"`   // it tests the base itself
-	Advisory   bool            `json:"advisory,omitempty"`  // nobody waits for it
-	State      TrialState      `json:"state"`
-	Outcome    slipway.Outcome `json:"outcome,omitempty"` // once ended
-	Waived     bool            `json:"waived,omitempty"`  // it passes by a waiver
-	Final      bool            `json:"final,omitempty"`   // the failure follows from the inputs; running it again is no use
-	Why        string          `json:"why"`               // why it was started
-	Reason     string          `json:"reason,omitempty"`  // how it stands, or how it ended
-	Failed     []string        `json:"failed,omitempty"`  // builds that failed in it
-	Nodes      []string        `json:"nodes,omitempty"`
-	Minutes    float64         `json:"minutes"` // predicted
-	Started    time.Time       `json:"started"`
-	Ended      time.Time       `json:"ended,omitzero"`
-	Experiment int64           `json:"experiment,omitempty"` // number, once it runs
+	Number     int64                 `json:"number"`
+	Product    string                `json:"product"`
+	Check      Check                 `json:"check"`
+	To         speculate.State       `json:"to"`                  // the state of the tuple, as far as the check depends on it
+	Set        []int64               `json:"set,omitempty"`       // entries of the tuple beyond the base, in order, as far as the check depends on them
+	Covers     []int64               `json:"covers,omitempty"`    // those of Set that it speaks for
+	Candidate  string                `json:"candidate"`           // id
+	Base       string                `json:"base"`                // the commit that the candidate was made on
+	Targets    []string              `json:"targets,omitempty"`   // components that its wave builds
+	Tests      bool                  `json:"tests,omitempty"`     // its wave runs their tests
+	Wave       string                `json:"wave,omitempty"`      // id; trials of one tuple share it
+	Requested  string                `json:"requested,omitempty"` // id of the experiment, once chosen
+	Fresh      bool                  `json:"fresh,omitempty"`     // a verdict that is known does not count: run again
+	Forget     []string              `json:"forget,omitempty"`    // failed builds that are not to be reused for it
+	Avoid      []string              `json:"avoid,omitempty"`     // nodes that lost it before
+	Control    bool                  `json:"control,omitempty"`   // it tests the base itself
+	Advisory   bool                  `json:"advisory,omitempty"`  // nobody waits for it
+	State      TrialState            `json:"state"`
+	Outcome    slipway.Outcome       `json:"outcome,omitempty"` // once ended
+	Missing    []slipway.Requirement `json:"missing,omitempty"` // what it failed; a waiver may excuse it
+	Final      bool                  `json:"final,omitempty"`   // the failure follows from the inputs; running it again is no use
+	Why        string                `json:"why"`               // why it was started
+	Reason     string                `json:"reason,omitempty"`  // how it stands, or how it ended
+	Failed     []string              `json:"failed,omitempty"`  // builds that failed in it
+	Nodes      []string              `json:"nodes,omitempty"`
+	Minutes    float64               `json:"minutes"` // predicted
+	Started    time.Time             `json:"started"`
+	Ended      time.Time             `json:"ended,omitzero"`
+	Experiment int64                 `json:"experiment,omitempty"` // number, once it runs
 }
 
 // TrialState is where a trial stands.

@@ -54,3 +54,8 @@ bench-debian:
 
 bench-hash:
 	@scripts/bench-hash
+
+bench-farm:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory build
+	@scripts/bench-farm

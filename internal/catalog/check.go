@@ -103,11 +103,11 @@ func (s *Service) checkNeeds(ctx context.Context, product string, recipes map[st
 	}
 	needs := needsOf(edges)
 	components := slices.Collect(maps.Keys(p.Components))
-	before := needs.Problems(components)
+	before := needs.Without(p.Bootstrap).Problems(components)
 	for name, recipe := range recipes {
 		needs[name] = recipe.needs
 	}
-	for _, problem := range needs.Problems(components) {
+	for _, problem := range needs.Without(p.Bootstrap).Problems(components) {
 		known := slices.ContainsFunc(before, func(old Problem) bool {
 			return old.Component == problem.Component && old.Unknown == problem.Unknown && slices.Equal(old.Cycle, problem.Cycle)
 		})

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/spec"
 )
 
 // Needs is who needs whom: component -> the components that it needs.
@@ -25,7 +26,19 @@ func (p Problem) Error() *slipway.Error {
 			Try("add " + p.Unknown + " to the components of product.yaml, or remove the need")
 	}
 	return slipway.Errorf(slipway.Invalid, "components need each other in a circle: %s", strings.Join(p.Cycle, " needs ")).
-		Try("remove one of these needs, or move what both share into a component of its own")
+		Try("remove one of these needs, move what both share into a component of its own, or say in product.yaml with bootstrap: where it starts")
+}
+
+// Without returns the needs without the edges at which the product breaks cycles.
+func (n Needs) Without(bootstrap []spec.Bootstrap) Needs {
+	if len(bootstrap) == 0 {
+		return n
+	}
+	rest := maps.Clone(n)
+	for _, b := range bootstrap {
+		rest[b.From] = slices.DeleteFunc(slices.Clone(rest[b.From]), func(need string) bool { return need == b.To })
+	}
+	return rest
 }
 
 // Problems finds unknown needs and cycles, in the order of the components' names. Every component that is part of a

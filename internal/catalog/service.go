@@ -189,5 +189,5 @@ func (s *Service) Problems(ctx context.Context, product string) ([]Problem, erro
 	if err != nil {
 		return nil, err
 	}
-	return needsOf(edges).Problems(slices.Collect(maps.Keys(p.Components))), nil
+	return needsOf(edges).Without(p.Bootstrap).Problems(slices.Collect(maps.Keys(p.Components))), nil
 }

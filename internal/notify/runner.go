@@ -3,9 +3,11 @@ package notify
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"slipway.dev/slipway/internal/platform/jobs"
@@ -105,7 +107,7 @@ func (s *Service) fan(ctx context.Context, _ string) error {
 				return err
 			}
 			for _, e := range events {
-				for _, sub := range subs {
+				for _, sub := range append(maintainers(e, subs), subs...) {
 					if !sub.Wants(e) {
 						continue
 					}
@@ -129,6 +131,29 @@ func (s *Service) fan(ctx context.Context, _ string) error {
 	}
 }
 
+// maintainerPrefix begins the id of the subscription that a component's file stands for.
+const maintainerPrefix = "maintainer-"
+
+// maintainers are the addresses that an event itself says are to be told, as far as they have not subscribed to it anyway.
+func maintainers(e slipway.Event, subs []Subscription) []Subscription {
+	if e.Type != slipway.RebuildBroken {
+		return nil
+	}
+	var data struct {
+		Maintainers []string `json:"maintainers"`
+	}
+	if json.Unmarshal(e.Data, &data) != nil {
+		return nil
+	}
+	var all []Subscription
+	for _, address := range data.Maintainers {
+		if !slices.ContainsFunc(subs, func(s Subscription) bool { return s.Mail == address && s.Wants(e) }) {
+			all = append(all, Subscription{ID: maintainerPrefix + address, Product: e.Product, Mail: address})
+		}
+	}
+	return all
+}
+
 // deliver sends one event to one subscriber. What may pass is returned as an error, so that the job is tried again.
 func (s *Service) deliver(ctx context.Context, id string) error {
 	var d Delivery
@@ -139,7 +164,9 @@ func (s *Service) deliver(ctx context.Context, id string) error {
 		if d, err = tx.Deliveries().Get(ctx, id); err != nil {
 			return err
 		}
-		if sub, err = tx.Subscriptions().Get(ctx, d.Subscription); slipway.Is(err, slipway.NotFound) {
+		if address, ok := strings.CutPrefix(d.Subscription, maintainerPrefix); ok {
+			sub = Subscription{ID: d.Subscription, Mail: address, Product: d.Product, Origin: "component"}
+		} else if sub, err = tx.Subscriptions().Get(ctx, d.Subscription); slipway.Is(err, slipway.NotFound) {
 			gone = true
 			return nil
 		} else if err != nil {

@@ -35,6 +35,9 @@ type Build struct {
 	Unconfined  bool             // it ran without a sandbox
 
 	Inputs    []Input // needed components, sorted by name
+	Extra     string  // digest of what it saw of its repository besides its own folder; may be empty
+	Root      string  // digest of the buildroot's tree; empty: the tools of the host
+	Lock      string  // digest of the buildroot's lock
 	Buildroot []Item  // what the buildroot was made of, in the order of its lock
 
 	Started  time.Time
@@ -56,8 +59,9 @@ type Item struct {
 	Name    string
 	Version string
 	Arch    string
-	Kind    string // "deb", "rpm", "image", "archive" or "artifact"
-	Digest  string
+	Kind    string // as the lock calls it: "package", "image", "layer", "archive", "tool", "library", "folder" or "tree"
+	Digest  string // empty: not known alone; the root's tree has its bytes
+	At      string // path in the buildroot; may be empty
 	URI     string // where it came from
 }
 

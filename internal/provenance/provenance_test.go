@@ -90,8 +90,8 @@ func newWorld(t testing.TB, db *store.DB) *world {
 	w.builds["libwire"] = provenance.Build{ID: "1", Key: sum("key 1"), Product: "ferry", Component: "libwire", Repo: "components/libwire", Version: "1.4.0",
 		Commit: strings.Repeat("a", 40), Output: lib, Source: sum("src 1"), Log: sum("log"), Command: []string{"sh", "-eu", "-c", "make"},
 		Environment: map[string]string{"TZ": "UTC", "CFLAGS": "-O2 <fast>"}, Timeout: time.Minute, Host: "linux-amd64-1234", Executor: "local", Worker: "w1",
-		Buildroot: []provenance.Item{{Name: "gcc", Version: "4:12.2.0-3", Arch: "amd64", Kind: "deb", Digest: sum("gcc.deb"), URI: "http://deb.test/gcc.deb"}},
-		Started:   day, Finished: day.Add(time.Second)}
+		Buildroot: []provenance.Item{{Name: "gcc", Version: "4:12.2.0-3", Arch: "amd64", Kind: "package"}, {Name: "musl", Version: "1.2.5-r0", Kind: "package"}, {Name: "sh", Kind: "tool", Digest: sum("sh"), At: "/bin/sh"}}, Root: sum("root"), Lock: sum("lock"),
+		Started: day, Finished: day.Add(time.Second)}
 	w.builds["ferry"] = provenance.Build{ID: "2", Key: sum("key 2"), Product: "ferry", Component: "ferry", Repo: "components/mono", Path: "ferry", Version: "1.0.0+g1",
 		Commit: strings.Repeat("b", 40), Output: app, Source: sum("src 2"), Command: []string{"sh", "-eu", "-c", "go build"}, Timeout: time.Minute,
 		Host: "linux-amd64-1234", Executor: "local", Worker: "w1", Unconfined: true, Started: day, Finished: day.Add(time.Minute),
@@ -225,6 +225,24 @@ func TestEndOfABuildIsAttested(t *testing.T) {
 			t.Error(err)
 		}
 	}, provenance.Routes()...)
+}
+
+func TestStatementNamesTheBuildroot(t *testing.T) {
+	w := newWorld(t, storetest.Open(t))
+	text, err := provenance.OfBuild(w.builds["libwire"], provenance.Builder{ID: "http://slipway.test", Version: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`{"digest":{"sha256":"` + strings.TrimPrefix(sum("root"), "sha256:") + `"},"mediaType":"application/vnd.slipway.tree.v1","name":"root"}`,
+		`{"annotations":{"arch":"amd64","kind":"package","version":"4:12.2.0-3"},"name":"root/gcc"}`,
+		`{"annotations":{"at":"/bin/sh","kind":"tool"},"digest":{"sha256":"` + strings.TrimPrefix(sum("sh"), "sha256:") + `"},"name":"root/sh"}`,
+		strings.TrimPrefix(sum("lock"), "sha256:"),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
 }
 
 func TestStatementNamesEveryInput(t *testing.T) {
@@ -422,7 +440,7 @@ func TestSBOMsAreValid(t *testing.T) {
 	w.everything(s)
 	valid := schema(t)
 	for what, wants := range map[string][]string{
-		"1":                {"gcc 4:12.2.0-3 pkg:deb/debian/gcc@4:12.2.0-3?arch=amd64"},
+		"1":                {"gcc 4:12.2.0-3 pkg:deb/debian/gcc@4:12.2.0-3?arch=amd64", "musl 1.2.5-r0 pkg:apk/alpine/musl@1.2.5-r0"},
 		"2":                {"libwire 1.4.0 pkg:generic/libwire@1.4.0", "gcc 4:12.2.0-3", "std 1.", "golang.org/x/sync " + syncVersion + " pkg:golang/golang.org/x/sync@" + syncVersion},
 		sum("rpm"):         {"ferry 1.0.0+g1 pkg:generic/ferry@1.0.0%2Bg1", "libwire 1.4.0", "std 1."},
 		"ferry-v2026.11.1": {"ferry 1.0.0+g1", "libwire 1.4.0", "lost 0.1.0", "gcc 4:12.2.0-3", "std 1."},

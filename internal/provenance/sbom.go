@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -67,14 +68,18 @@ func goModule(m module) cdx.Component {
 	return cdx.Component{BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: m.path, Version: m.version, PackageURL: purl, Properties: &props}
 }
 
+// alpine are the versions that apk has.
+var alpine = regexp.MustCompile(`^[0-9][0-9a-z._]*-r[0-9]+$`)
+
 // rootItem is one thing that a buildroot was made of: excluded from what is shipped, but it took part.
 func rootItem(it Item) cdx.Component {
 	purl := "pkg:generic/"
-	switch it.Kind {
-	case "deb":
+	switch {
+	case it.Kind != "package":
+	case alpine.MatchString(it.Version): // of the root's package database, which is apk's or dpkg's
+		purl = "pkg:apk/alpine/"
+	default:
 		purl = "pkg:deb/debian/"
-	case "rpm":
-		purl = "pkg:rpm/"
 	}
 	purl += purlPart(it.Name)
 	if it.Version != "" {
@@ -83,7 +88,7 @@ func rootItem(it Item) cdx.Component {
 	if it.Arch != "" {
 		purl += "?arch=" + url.QueryEscape(it.Arch)
 	}
-	c := cdx.Component{BOMRef: "slipway:root/" + it.Name + "@" + it.Version + "/" + it.Digest, Type: cdx.ComponentTypeLibrary, Name: it.Name, Version: it.Version,
+	c := cdx.Component{BOMRef: "slipway:root/" + it.Name + "@" + it.Version + "/" + it.Digest + it.At, Type: cdx.ComponentTypeLibrary, Name: it.Name, Version: it.Version,
 		PackageURL: purl, Scope: cdx.ScopeExcluded}
 	if it.Digest != "" {
 		c.Hashes = &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(it.Digest, "sha256:")}}
@@ -111,6 +116,10 @@ func ofBuild(b Build, found contents, version string) *bill {
 		doc.add(goModule(m), root.BOMRef)
 	}
 	for _, it := range b.Buildroot {
+		switch it.Kind {
+		case "tool", "library", "folder":
+			continue // files of the host, which the statement names; they are no parts that have versions
+		}
 		doc.add(rootItem(it), root.BOMRef)
 	}
 	return doc

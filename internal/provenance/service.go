@@ -247,16 +247,3 @@ func (s *Service) read(ctx context.Context, digest string) ([]byte, error) {
 	defer r.Close()
 	return io.ReadAll(r)
 }
-
-// Kept returns every artifact that the attestations refer to, for who clears the store.
-func (s *Service) Kept(ctx context.Context) ([]string, error) {
-	all, err := s.Attestations(ctx, slipway.Query{})
-	var kept []string
-	for _, a := range all {
-		kept = append(kept, a.Envelope)
-		if a.SBOM != "" {
-			kept = append(kept, a.SBOM)
-		}
-	}
-	return kept, err
-}

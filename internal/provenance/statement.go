@@ -74,10 +74,23 @@ func OfBuild(b Build, by Builder) ([]byte, error) {
 		}
 		deps = append(deps, d)
 	}
+	if b.Extra != "" {
+		deps = append(deps, &intoto.ResourceDescriptor{Name: "repo", Digest: sha256Of(b.Extra), MediaType: treeType})
+	}
+	if b.Root != "" {
+		deps = append(deps, &intoto.ResourceDescriptor{Name: "root", Digest: sha256Of(b.Root), MediaType: treeType},
+			&intoto.ResourceDescriptor{Name: "buildroot.lock", Digest: sha256Of(b.Lock), MediaType: "application/json"})
+	}
 	for _, it := range b.Buildroot {
 		d := &intoto.ResourceDescriptor{Name: "root/" + it.Name, Uri: it.URI, Digest: sha256Of(it.Digest)}
+		about := map[string]any{"kind": it.Kind}
+		for name, v := range map[string]string{"version": it.Version, "arch": it.Arch, "at": it.At} {
+			if v != "" {
+				about[name] = v
+			}
+		}
 		var err error
-		if d.Annotations, err = structpb.NewStruct(map[string]any{"kind": it.Kind, "version": it.Version, "arch": it.Arch}); err != nil {
+		if d.Annotations, err = structpb.NewStruct(about); err != nil {
 			return nil, encodeError(err)
 		}
 		deps = append(deps, d)

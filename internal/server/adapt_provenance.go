@@ -2,12 +2,16 @@ package server
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 	"maps"
 	"slices"
 
+	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/provenance"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/build"
+	"slipway.dev/slipway/internal/stage/build/buildroot"
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/release"
 )
@@ -17,6 +21,9 @@ type attested struct {
 	builds   *build.Service
 	composes *compose.Service
 	releases *release.Service
+
+	artifacts artifact.Opener
+	executor  string // "local", or the address of a Remote Execution cluster
 }
 
 // Attestable implements provenance.Builds.
@@ -32,7 +39,11 @@ func (a attested) Attestable(ctx context.Context, id string) (provenance.Build, 
 		ID: b.ID, Key: b.Key, Product: b.Product, Component: b.Component, Repo: b.Repo, Path: b.Path, Version: b.Version, Commit: b.Commit,
 		Output: b.Output, Source: b.Source, Log: b.Log,
 		Command: []string{"sh", "-eu", "-c", b.Run.Script}, Environment: b.Run.Env, Timeout: b.Run.Timeout, Outputs: b.Run.Outputs, Tools: b.Run.Tools,
-		Host: b.Host, Executor: "local", Worker: b.Worker, Started: b.Started, Finished: b.Finished,
+		Host: b.Host, Executor: a.executor, Worker: b.Worker, Unconfined: b.Unconfined, Extra: b.Extra, Root: b.Root, Lock: b.Lock,
+		Started: b.Started, Finished: b.Finished,
+	}
+	if out.Buildroot, err = a.buildroot(ctx, b.Lock); err != nil {
+		return provenance.Build{}, false, err
 	}
 	for _, need := range slices.Sorted(maps.Keys(b.Inputs)) {
 		in := provenance.Input{Component: need, Digest: b.Inputs[need]}
@@ -69,6 +80,33 @@ func (a attested) maker(ctx context.Context, b build.Build, need string) (build.
 		return maker, err == nil, err
 	}
 	return build.Build{}, false, nil
+}
+
+// maxLock bounds a buildroot's lock, in bytes.
+const maxLock = 64 << 20
+
+// buildroot reads what a buildroot was made of. A lock that is no longer in the store tells nothing.
+func (a attested) buildroot(ctx context.Context, lock string) ([]provenance.Item, error) {
+	if lock == "" {
+		return nil, nil
+	}
+	r, err := a.artifacts.Open(ctx, lock)
+	if slipway.Is(err, slipway.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var l buildroot.Lock
+	if err := json.NewDecoder(io.LimitReader(r, maxLock)).Decode(&l); err != nil {
+		return nil, slipway.Errorf(slipway.Internal, "the lock %s cannot be read: %w", lock, err)
+	}
+	var items []provenance.Item
+	for _, it := range l.Items {
+		items = append(items, provenance.Item{Name: it.Name, Version: it.Version, Kind: it.Kind, Digest: it.Digest, At: it.At, URI: it.From})
+	}
+	return items, nil
 }
 
 // ComposePackages implements provenance.Composes.

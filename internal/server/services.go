@@ -105,7 +105,7 @@ func (r *running) wire(ctx context.Context) error {
 	s.deploy = deploy.New(store.Scope(db, func(tx *store.Tx) deploy.Tx { return tx }), deploy.Deps{
 		Releases: s.release, Composes: deployComposes{s.compose, r.url}, Files: s.source, Nodes: s.lab, Agents: s.poker,
 	})
-	about := attested{s.build, s.compose, s.release}
+	about := attested{s.build, s.compose, s.release, disk, "local"}
 	s.provenance, err = provenance.New(store.Scope(db, func(tx *store.Tx) provenance.Tx { return tx }),
 		provenance.Deps{Builds: about, Composes: about, Releases: s.release, Artifacts: disk},
 		provenance.Config{Keys: filepath.Join(r.cfg.dir("keys"), "provenance"), Builder: provenance.Builder{ID: r.url, Version: r.cfg.Version}})

@@ -16,22 +16,22 @@ import (
 	"slipway.dev/slipway/internal/stage/build"
 )
 
-// remote is a server without slots of its own, and a product of one component whose build takes a while.
-type remote struct {
+// outpost is a server without slots of its own, and a product of one component whose build takes a while.
+type outpost struct {
 	*servertest.Rig
 	t testing.TB
 }
 
-func (r *remote) up(lease string) {
+func (r *outpost) up(lease string) {
 	r.Start("server", "up", "--data", r.Data(), "--listen", r.Addr, "--slots", "-1", "--lease", lease)
 	r.Ready()
 }
 
-func (r *remote) worker(name string) {
+func (r *outpost) worker(name string) {
 	r.Start(name, "worker", "--name", name, "--slots", "1", "--root", filepath.Join(r.Dir, name), "--server", r.URL(), "--token", r.Token())
 }
 
-func (r *remote) begin() {
+func (r *outpost) begin() {
 	for repo, files := range map[string]map[string]string{
 		"components/slow": {"slipway.yaml": "component: slow\nbuild: |\n  echo started\n  sleep 2\n  cp word.txt $OUT/word\noutputs: [word]\n", "word.txt": "one\n"},
 		"products/p":      {"product.yaml": "product: p\ncomponents: {slow: }\nconfigurations: {main: {}}\n"},
@@ -48,16 +48,16 @@ func (r *remote) begin() {
 	r.push("products/p")
 }
 
-func (r *remote) dir(repo string) string { return filepath.Join(r.Dir, "work", repo) }
+func (r *outpost) dir(repo string) string { return filepath.Join(r.Dir, "work", repo) }
 
-func (r *remote) push(repo string) {
+func (r *outpost) push(repo string) {
 	r.Must(r.dir(repo), "git", "add", "-A")
 	r.Must(r.dir(repo), "git", "commit", "-q", "-m", "feat: go on")
 	r.Must(r.dir(repo), "git", "push", "-q", "origin", "HEAD:refs/heads/main")
 }
 
 // running waits until the nth build runs and has said something, and returns its id.
-func (r *remote) running(n int) (id string) {
+func (r *outpost) running(n int) (id string) {
 	r.t.Helper()
 	servertest.Eventually(r.t, 2*time.Minute, fmt.Sprintf("build %d runs", n), func() error {
 		builds, err := client.All(r.Client().Builds(r.t.Context(), client.BuildFilter{}, 0))
@@ -76,7 +76,7 @@ func (r *remote) running(n int) (id string) {
 	return id
 }
 
-func (r *remote) log(id string) string {
+func (r *outpost) log(id string) string {
 	in, err := r.Client().BuildLog(r.t.Context(), id, 0, false)
 	if err != nil {
 		return err.Error()
@@ -90,7 +90,7 @@ func (r *remote) log(id string) string {
 }
 
 // passed waits until a build has passed.
-func (r *remote) passed(id string) (b client.Build) {
+func (r *outpost) passed(id string) (b client.Build) {
 	r.t.Helper()
 	servertest.Eventually(r.t, 2*time.Minute, "build "+id+" has ended", func() (err error) {
 		if b, err = r.Client().Build(r.t.Context(), id); err == nil && b.State != build.Done {
@@ -106,7 +106,7 @@ func (r *remote) passed(id string) (b client.Build) {
 
 // TestWorkers kills a worker in the middle of a build, then the server while a worker is in the middle of one, then drains the worker.
 func TestWorkers(t *testing.T) {
-	r := &remote{servertest.New(t), t}
+	r := &outpost{servertest.New(t), t}
 	r.up("2s")
 	r.begin()
 	r.worker("w1")

@@ -51,14 +51,21 @@ const (
 	ChangeLanded    EventType = "change.landed"    // (change/N) data: Pin
 	ChangeAbandoned EventType = "change.abandoned" // (change/N)
 
-	WaveStarted   EventType = "build.wave.started"    // (wave/ID)
-	WaveFinished  EventType = "build.wave.finished"   // (wave/ID)
-	BuildQueued   EventType = "build.action.queued"   // (build/ID)
-	BuildStarted  EventType = "build.action.started"  // (build/ID)
-	BuildFinished EventType = "build.action.finished" // (build/ID)
-	BuildReused   EventType = "build.action.reused"   // (build/ID) a wave used what was there
-	BuildForgot   EventType = "build.action.forgot"   // (build/ID) its failure is not reused any more
-	BuildRetried  EventType = "build.action.retried"  // (build/ID) a worker could not run it; it waits for another
+	WaveStarted     EventType = "build.wave.started"     // (wave/ID)
+	WaveFinished    EventType = "build.wave.finished"    // (wave/ID)
+	BuildQueued     EventType = "build.action.queued"    // (build/ID)
+	BuildStarted    EventType = "build.action.started"   // (build/ID)
+	BuildFinished   EventType = "build.action.finished"  // (build/ID)
+	BuildReused     EventType = "build.action.reused"    // (build/ID) a wave used what was there
+	RebuildStarted  EventType = "build.rebuild.started"  // (rebuild/N)
+	RebuildBroken   EventType = "build.rebuild.broken"   // (component/NAME) data: action and maintainers, who are told by mail
+	RebuildStalled  EventType = "build.rebuild.stuck"    // (rebuild/N) it waits for a fix or a retry
+	RebuildHeld     EventType = "build.rebuild.paused"   // (rebuild/N)
+	RebuildResumed  EventType = "build.rebuild.resumed"  // (rebuild/N) from a pause, or with another attempt
+	RebuildFinished EventType = "build.rebuild.finished" // (rebuild/N) passed or cancelled
+
+	BuildForgot  EventType = "build.action.forgot"  // (build/ID) its failure is not reused any more
+	BuildRetried EventType = "build.action.retried" // (build/ID) a worker could not run it; it waits for another
 
 	EntryQueued   EventType = "integration.entry.queued"   // (entry/N)
 	EntryTesting  EventType = "integration.entry.testing"  // (entry/N)

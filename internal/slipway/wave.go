@@ -12,6 +12,7 @@ type WaveRequest struct {
 	Tests   []string `json:"tests,omitempty"` // components whose tests run too, among the targets and what they need
 	Reason  string   `json:"reason"`          // why, for a person
 	Class   Class    `json:"class,omitempty"` // how urgent; empty: [ClassCandidate]
+	Rules   string   `json:"rules,omitempty"` // commit of the integration repository whose files say how to build; empty: what is known when the wave begins
 
 	Strategy string `json:"strategy,omitempty"` // by-key (default), all, only-changed or changed-and-after
 	Before   string `json:"before,omitempty"`   // id of the wave whose outputs the strategy may take over

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"slipway.dev/slipway/internal/edge/httpapi/httpapitest"
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/auth"
+	"slipway.dev/slipway/internal/platform/execution/local"
 	"slipway.dev/slipway/internal/platform/git"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/platform/sandbox"
@@ -55,8 +57,15 @@ func TestBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), oneRepo{dir}, disk, runner, build.Config{Dir: data})
+	box, err := local.New(disk, runner, local.Config{Dir: filepath.Join(data, "work"), Host: build.Fingerprint()})
 	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), oneRepo{dir}, disk, box, build.Config{Dir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	work, err := jobs.NewRunner(db, s.Handlers(), jobs.Config{Owner: "test"})
@@ -67,7 +76,7 @@ func TestBuilds(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := work.Stop(context.Background()); err != nil {
+		if err := errors.Join(work.Stop(context.Background()), s.Stop(context.Background())); err != nil {
 			t.Error(err)
 		}
 	})

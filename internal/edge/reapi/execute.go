@@ -109,6 +109,9 @@ func (s *Server) Execute(r *repb.ExecuteRequest, stream repb.Execution_ExecuteSe
 	if err != nil {
 		return err
 	}
+	if action.Platform[execution.PropertyUnconfined] != "" {
+		return slipway.Errorf(slipway.Forbidden, "no client may ask for a run without a sandbox").At("action " + digest).Try("take the property " + execution.PropertyUnconfined + " away")
+	}
 	if !r.SkipCacheLookup && action.Cacheable() {
 		if m, err := s.cached(ctx, digest); err == nil {
 			o := &operation{name: "operations/" + ulid.Make().String(), action: r.ActionDigest, changed: make(chan struct{}),

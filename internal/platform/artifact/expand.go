@@ -52,15 +52,18 @@ func (d *Disk) expandTree(ctx context.Context, digest Digest, dir string) error 
 	defer removeTree(tmp)
 	tree := filepath.Join(tmp, "tree")
 	if err := layOut(ctx, entries, tree, func(ctx context.Context, _ *os.Root, e Entry) error {
-		from, err := d.link(ctx, e)
-		if err != nil {
-			return err
+		for try := 1; ; try++ {
+			from, err := d.link(ctx, e)
+			if err != nil {
+				return err
+			}
+			// The folder is ours alone and holds no link yet, so the plain path is safe.
+			err = os.Link(from, filepath.Join(tree, filepath.FromSlash(e.Path)))
+			if errors.Is(err, fs.ErrNotExist) && try < 10 {
+				continue // somebody has just put an equal file in its place
+			}
+			return storeErrorOrNil(err)
 		}
-		// The folder is ours alone and holds no link yet, so the plain path is safe.
-		if err := os.Link(from, filepath.Join(tree, filepath.FromSlash(e.Path))); err != nil {
-			return storeError(err)
-		}
-		return nil
 	}); err != nil {
 		return err
 	}

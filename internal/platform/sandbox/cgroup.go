@@ -254,12 +254,17 @@ func (gs *groups) giveBack(g *group) {
 	if g == nil {
 		return
 	}
-	for _, dir := range g.dir {
-		killAll(dir)
-	}
+	g.kill()
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	gs.free = append(gs.free, g)
+}
+
+// kill ends all that is in the group.
+func (g *group) kill() {
+	for _, dir := range g.folders() {
+		killAll(dir)
+	}
 }
 
 // spare is how many processes bubblewrap itself takes of the limit.

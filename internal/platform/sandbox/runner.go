@@ -109,7 +109,7 @@ func (r *Runner) Run(ctx context.Context, spec Spec) (Exit, error) {
 		if !filepath.IsAbs(m.Source) || !strings.HasPrefix(m.Target+"/", "/build/") || filepath.Clean(m.Target) != m.Target {
 			return Exit{}, slipway.Errorf(slipway.Internal, "a sandbox cannot mount %q at %q", m.Source, m.Target)
 		}
-		if m.Writable && r.cfg.Root {
+		if m.Writable && r.cfg.Root && !spec.Unconfined {
 			if err := handOver(m.Source, r.cfg.UID); err != nil {
 				return Exit{}, err
 			}
@@ -120,7 +120,14 @@ func (r *Runner) Run(ctx context.Context, spec Spec) (Exit, error) {
 		return Exit{}, err
 	}
 	defer r.groups.giveBack(group)
-	argv, err := r.command(spec, group)
+	var argv []string
+	if spec.Unconfined {
+		var clear func()
+		argv, clear, err = r.unconfined(spec, group)
+		defer clear()
+	} else {
+		argv, err = r.command(spec, group)
+	}
 	if err != nil {
 		return Exit{}, err
 	}
@@ -189,7 +196,7 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// Also before bubblewrap looks after it, a sandbox that is being made dies with this process.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if r.root {
+	if r.root && !r.spec.Unconfined {
 		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // what is mounted for the sandbox is nobody else's
 	}
 
@@ -216,6 +223,10 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	}()
 	err = <-waited
 	close(stopWatch)
+	if r.spec.Unconfined {
+		defer r.endAll(cmd, logOut).Stop()
+		end.exited(cmd.ProcessState)
+	}
 	work.Wait() // every process has closed its output
 	gone := end.wait()
 	exit := Exit{Wall: time.Since(begin)}
@@ -344,6 +355,18 @@ func (e *ending) read(from io.Reader) {
 			e.code = m.Code
 		}
 	}
+}
+
+// exited takes the code from the process itself.
+func (e *ending) exited(state *os.ProcessState) {
+	if state == nil {
+		return
+	}
+	code := state.ExitCode()
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		code = 128 + int(ws.Signal())
+	}
+	e.code = &code
 }
 
 // wait returns when the first process of the sandbox is gone, which the kernel lets happen only after all others.

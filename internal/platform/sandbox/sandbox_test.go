@@ -240,6 +240,44 @@ if perl -MIO::Socket::INET -e 'exit(IO::Socket::INET->new(PeerAddr=>"127.0.0.1:`
 			t.Fatalf("%+v %s", exit, log)
 		}
 	}},
+	{"without a sandbox", func(t *testing.T, r *Runner) {
+		in, out := t.TempDir(), t.TempDir()
+		if err := os.WriteFile(filepath.Join(in, "f"), []byte("in\n"), 0o444); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("SECRET", "x")
+		var log bytes.Buffer
+		spec := Spec{
+			Argv: []string{"sh", "-c", `cat deps/in/f; rm -f deps/in/f; echo made > out/g; env | sed -n 's/^\(SECRET\|A\)=/&/p'; [ "$HOME" != /tmp/home ] && [ -d "$HOME" ] || echo "HOME $HOME"; exit 4`},
+			Env:  map[string]string{"PATH": "/usr/bin:/bin", "A": "b c", "HOME": "/tmp/home"}, Dir: "/build", Unconfined: true, Log: &log,
+			Mounts: []Mount{{Source: in, Target: "/build/deps/in"}, {Source: out, Target: "/build/out", Writable: true}},
+		}
+		exit, err := r.Run(t.Context(), spec)
+		if err != nil || exit.Status != Exited || exit.Code != 4 || log.String() != "in\nA=b c\n" {
+			t.Fatalf("%+v %v %s", exit, err, &log)
+		}
+		for file, want := range map[string]string{filepath.Join(in, "f"): "in\n", filepath.Join(out, "g"): "made\n"} {
+			if got, err := os.ReadFile(file); err != nil || string(got) != want {
+				t.Errorf("%s: %q %v", file, got, err)
+			}
+		}
+		if left, err := filepath.Glob(filepath.Join(r.cfg.Dir, "plain-*")); err != nil || len(left) > 0 {
+			t.Errorf("left %q", left)
+		}
+		spec.Root = in
+		if _, err := r.Run(t.Context(), spec); !slipway.Is(err, slipway.Unavailable) {
+			t.Error(err)
+		}
+	}},
+	{"without a sandbox its processes end too", func(t *testing.T, r *Runner) {
+		alive := newAlive(t)
+		exit, err := r.Run(t.Context(), Spec{Argv: []string{"sh", "-c", strings.ReplaceAll(alive.script, "/build/", "") + "; sleep 1000"}, Env: map[string]string{"PATH": "/usr/bin:/bin"},
+			Dir: "/build", Unconfined: true, Mounts: alive.mounts, Limits: Limits{Wall: time.Second}})
+		if err != nil || exit.Status != TimedOut {
+			t.Fatalf("%+v %v", exit, err)
+		}
+		alive.gone(t)
+	}},
 	{"says how it bounds", func(t *testing.T, r *Runner) {
 		if said := r.Bounds(); !strings.Contains(said, "processes") || !strings.HasPrefix(said, "bounded for a whole run: ") {
 			t.Fatal(said)

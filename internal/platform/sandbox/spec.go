@@ -57,7 +57,10 @@ type Spec struct {
 	Env    map[string]string // the whole environment
 	Argv   []string
 	Limits Limits
-	Log    io.Writer // gets standard output and error as they come; nil drops them
+	// Unconfined runs the command without a sandbox, as this process's user: it sees the whole host and its network. Its environment is cleared, its
+	// limits are those of each process, and its mounts are links in a folder of its own whose path stands for /build. A Root is refused.
+	Unconfined bool
+	Log        io.Writer // gets standard output and error as they come; nil drops them
 }
 
 // Status is how a run ended.

@@ -16,30 +16,37 @@ import (
 	"slipway.dev/slipway/internal/stage/build/plan"
 )
 
-// Folders that a build sees.
+// sandboxVersion is raised when what the sandbox shows changes, so that old keys are not taken for new ones.
+const sandboxVersion = "3"
+
+// Where a build is on our own workers, for what it may have written into its output.
 const (
-	srcDir  = "/build/src"
-	outDir  = "/build/out"
-	depsDir = "/build/deps"
+	srcDir = "/build/src"
+	outDir = "/build/out"
 )
 
-// sandboxVersion is raised when what the sandbox shows changes, so that old keys are not taken for new ones.
-const sandboxVersion = "2"
+// prelude begins each script, in its first line so that its lines keep their numbers. A build finds its folders from where it
+// is, so that it runs on any Remote Execution cluster; on our own workers that is /build.
+const prelude = `export SRC="$PWD/src" OUT="$PWD/out" DEPS="$PWD/deps"; [ -d "$OUT" ] || mkdir "$OUT"; [ -d "$HOME" ] || mkdir -p "$HOME" || :; cd src; unset OLDPWD; `
 
-// environment is a build's variables: the fixed ones, some of which the component may set otherwise.
-func environment(pin slipway.Pin, rec recipe) map[string]string {
+// preludeRepo is for components that see more of their repository.
+const preludeRepo = `export REPO="$PWD/repo"; `
+
+// toolPath is where builds find programs.
+const toolPath = "/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin"
+
+// environment is a build's variables: the fixed ones, some of which the buildroot and the component may set otherwise.
+func environment(pin slipway.Pin, rec recipe, root map[string]string) map[string]string {
 	env := map[string]string{
-		"PATH": "/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin",
+		"PATH": toolPath,
 		"LANG": "C.UTF-8",
 		"TZ":   "UTC",
 	}
+	maps.Copy(env, root)
 	maps.Copy(env, rec.Env)
 	maps.Copy(env, map[string]string{
 		"HOME":              "/tmp/home",
 		"TMPDIR":            "/tmp",
-		"SRC":               srcDir,
-		"OUT":               outDir,
-		"DEPS":              depsDir,
 		"SOURCE_DATE_EPOCH": strconv.FormatInt(max(rec.epoch.Unix(), 0), 10),
 	})
 	if rec.Stamp {
@@ -63,16 +70,19 @@ func (s *Service) prepare(ctx context.Context, a plan.Action, req slipway.WaveRe
 	if err != nil {
 		return prepared{}, err
 	}
-	host, err := s.host.fingerprint(ctx)
-	if err != nil {
-		return prepared{}, err
-	}
 	step := rec.Build
 	b := Build{
 		Product: req.Product, Component: a.Component, Check: a.Check,
 		Repo: pin.Repo, Path: pin.Path, Version: pin.Version, Commit: pin.Commit,
 		State: Queued, Waves: []string{req.ID}, For: []string{req.For},
-		Source: src, Inputs: map[string]string{}, Host: host,
+		Source: src, Inputs: map[string]string{},
+	}
+	if b.Extra, err = s.trees.extra(ctx, pin, rec); err != nil {
+		return prepared{}, err
+	}
+	rootEnv, err := s.equip(ctx, &b, req, rec)
+	if err != nil {
+		return prepared{}, err
 	}
 	for _, need := range rec.Needs {
 		b.Inputs[need] = outputs[need]
@@ -81,7 +91,7 @@ func (s *Service) prepare(ctx context.Context, a plan.Action, req slipway.WaveRe
 		step = rec.Tests[a.Check]
 		b.Own = outputs[a.Component]
 	}
-	b.Run = Run{Script: step.Run, Env: environment(pin, rec), Timeout: step.Timeout, Tools: rec.Tools}
+	b.Run = Run{Script: step.Run, Env: environment(pin, rec, rootEnv), Timeout: step.Timeout, Tools: rec.Tools}
 	if a.Check == "" {
 		b.Run.Outputs = rec.Outputs
 	}
@@ -140,6 +150,16 @@ func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error
 		}
 		root.Directories = append(root.Directories, own)
 	}
+	for name, d := range map[string]artifact.Digest{"repo": b.Extra, "root": b.Root} {
+		if d == "" {
+			continue
+		}
+		n, err := node(name, d)
+		if err != nil {
+			return nil, err
+		}
+		root.Directories = append(root.Directories, n)
+	}
 	rootRef, err := ref(root)
 	if err != nil {
 		return nil, err
@@ -148,17 +168,30 @@ func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error
 	if b.Check != "" {
 		writable = "src"
 	}
-	platform := &repb.Platform{Properties: []*repb.Platform_Property{
-		{Name: execution.PropertyHost, Value: b.Host},
-		{Name: execution.PropertySandbox, Value: sandboxVersion},
-		{Name: execution.PropertyWritable, Value: writable},
-	}}
-	command := &repb.Command{Arguments: []string{"sh", "-eu", "-c", b.Run.Script}, WorkingDirectory: "src"}
+	properties := map[string]string{execution.PropertySandbox: sandboxVersion, execution.PropertyWritable: writable}
+	switch {
+	case b.Root != "":
+		properties[execution.PropertyRoot] = "root"
+	default:
+		properties[execution.PropertyHost] = b.Host
+	}
+	if b.Unconfined {
+		properties[execution.PropertyUnconfined] = "allow"
+	}
+	platform := &repb.Platform{}
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		platform.Properties = append(platform.Properties, &repb.Platform_Property{Name: name, Value: properties[name]})
+	}
+	script := prelude + b.Run.Script
+	if b.Extra != "" {
+		script = preludeRepo + script
+	}
+	command := &repb.Command{Arguments: []string{"sh", "-eu", "-c", script}}
 	for _, name := range slices.Sorted(maps.Keys(b.Run.Env)) {
 		command.EnvironmentVariables = append(command.EnvironmentVariables, &repb.Command_EnvironmentVariable{Name: name, Value: b.Run.Env[name]})
 	}
 	if b.Check == "" {
-		command.OutputPaths = []string{"../out"}
+		command.OutputPaths = []string{"out"}
 	}
 	commandRef, err := ref(command)
 	if err != nil {

@@ -39,12 +39,19 @@ type Build struct {
 	Waves   []string        `json:"waves"`             // those that wait for it
 	For     []string        `json:"for"`               // the subjects of all waves that asked for it while it ran
 
-	Source string            `json:"source"`           // digest of src/
-	Inputs map[string]string `json:"inputs"`           // needed component -> digest of its output tree
-	Own    string            `json:"own,omitempty"`    // of a test: digest of the component's own output tree
-	Host   string            `json:"host"`             // fingerprint of the host's tools
-	Run    Run               `json:"run"`              // the command
-	Forgot bool              `json:"forgot,omitempty"` // its failure is not reused
+	Source string            `json:"source"`          // digest of src/
+	Inputs map[string]string `json:"inputs"`          // needed component -> digest of its output tree
+	Own    string            `json:"own,omitempty"`   // of a test: digest of the component's own output tree
+	Host   string            `json:"host"`            // fingerprint of the host's tools; "" with a buildroot
+	Extra  string            `json:"extra,omitempty"` // digest of repo/, what it sees of its repository besides src/
+
+	Buildroot  string `json:"buildroot,omitempty"`  // name of its buildroot; "" for the host's tools
+	Root       string `json:"root,omitempty"`       // digest of the buildroot's tree, shown as /
+	Lock       string `json:"lock,omitempty"`       // digest of the buildroot's lock
+	Unconfined bool   `json:"unconfined,omitempty"` // runs without a sandbox, as the product allows
+
+	Run    Run  `json:"run"`              // the command
+	Forgot bool `json:"forgot,omitempty"` // its failure is not reused
 
 	Queued   time.Time `json:"queued"`
 	Started  time.Time `json:"started,omitzero"`

@@ -14,7 +14,7 @@ import (
 
 // Input is something that a build's key is made of.
 type Input struct {
-	Kind  string `json:"kind"` // source, dependency, output (its own, of a test), host, command, environment
+	Kind  string `json:"kind"` // source, dependency, output (its own, of a test), buildroot, host, command, environment
 	Name  string `json:"name"`
 	Value string `json:"value"`           // a digest, or the value of a variable
 	Build string `json:"build,omitempty"` // of a dependency: the build that made it
@@ -43,7 +43,18 @@ func inputs(b Build) []Input {
 	if b.Own != "" {
 		all = append(all, Input{Kind: "output", Name: b.Component, Value: b.Own})
 	}
-	all = append(all, Input{Kind: "host", Name: "tools", Value: b.Host},
+	if b.Extra != "" {
+		all = append(all, Input{Kind: "source", Name: "paths of " + b.Repo, Value: b.Extra})
+	}
+	if b.Root != "" {
+		all = append(all, Input{Kind: "buildroot", Name: b.Buildroot, Value: b.Root})
+	} else {
+		all = append(all, Input{Kind: "host", Name: "tools", Value: b.Host})
+	}
+	if b.Unconfined {
+		all = append(all, Input{Kind: "host", Name: "sandbox", Value: "unconfined"})
+	}
+	all = append(all,
 		Input{Kind: "command", Name: "script", Value: artifact.DigestOf([]byte(b.Run.Script))},
 		Input{Kind: "command", Name: "timeout", Value: b.Run.Timeout.String()})
 	for _, name := range slices.Sorted(maps.Keys(b.Run.Env)) {

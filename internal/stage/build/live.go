@@ -251,14 +251,7 @@ func (s *Service) wave(ctx context.Context, id string) (l *live, news []News, bu
 
 // lay plans a wave and gives each of its actions a row.
 func (s *Service) lay(ctx context.Context, l *live) (err error) {
-	l.graph, err = s.plan(ctx, l.order)
-	if slipway.Is(err, slipway.Invalid) && len(l.order.Seeds) == 0 {
-		if l.order.Seeds, err = s.seeds(ctx, l.order.Request, err); err != nil {
-			return err
-		}
-		l.graph, err = s.plan(ctx, l.order)
-	}
-	if err != nil {
+	if l.graph, err = s.planWithSeeds(ctx, &l.order); err != nil {
 		return err
 	}
 	p := l.graph.plan

@@ -27,10 +27,9 @@ func (s *Service) rebuildHandlers() []jobs.Handler {
 	}
 }
 
-// rebuildRoutes says what wakes them: the end of a wave, and a component that was pushed.
+// rebuildRoutes says what wakes them beside the end of a wave: a component that was pushed.
 func rebuildRoutes() []jobs.Route {
 	return []jobs.Route{
-		{On: slipway.WaveFinished, Kind: "build.rebuild", Key: jobs.Linked("rebuild")},
 		{On: slipway.ComponentSeen, Kind: "build.fixed", Key: jobs.Product},
 	}
 }

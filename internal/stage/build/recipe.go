@@ -19,6 +19,9 @@ type recipe struct {
 	lines map[string]string // by needed component, "FILE:LINE"
 	epoch time.Time         // author time of the last commit that touched the path
 	tree  string            // git's id of the component's folder
+	extra string            // names the contents of its paths; "" without any
+
+	rootLine string // where it names its buildroot, "FILE:LINE:COLUMN"
 }
 
 // recipes reads recipes and keeps them: what a commit says never changes.
@@ -80,12 +83,18 @@ func (r *recipes) load(ctx context.Context, pin slipway.Pin) (recipe, error) {
 	if rec.tree, err = repo.Tree(ctx, pin.Commit, pin.Path); err != nil {
 		return recipe{}, err
 	}
-	log, err := repo.Log(ctx, "", pin.Commit, pin.Path, 1)
-	if err != nil {
+	rec.rootLine = spec.Place(text, rec.file, "buildroot")
+	if rec.extra, err = extraID(ctx, repo, pin, rec, text); err != nil {
 		return recipe{}, err
 	}
-	if len(log) > 0 {
-		rec.epoch = log[0].Author.Time
+	for _, p := range append([]string{pin.Path}, rec.Paths...) {
+		log, err := repo.Log(ctx, "", pin.Commit, p, 1)
+		if err != nil {
+			return recipe{}, err
+		}
+		if len(log) > 0 && log[0].Author.Time.After(rec.epoch) {
+			rec.epoch = log[0].Author.Time
+		}
 	}
 	return rec, nil
 }

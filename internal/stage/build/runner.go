@@ -89,7 +89,7 @@ func (s *Service) submit(ctx context.Context, tx Tx, b *Build, class slipway.Cla
 	l := s.cfg.Limits
 	t, err := s.farm.Submit(ctx, tx, farm.Submission{
 		Action: b.Key, Name: b.Name(), Product: b.Product, Class: class, Owner: slipway.Ref(owner, b.ID), NoCache: anew,
-		Header:  fmt.Sprintf("# %s %s at %.12s, key %s", b.Name(), b.Version, b.Commit, b.Key),
+		Header:  header(*b),
 		Outputs: b.Run.Outputs, Host: b.Host,
 		Limits: execution.Limits{Memory: l.Memory, Processes: l.Processes, OutputBytes: l.OutputBytes, LogBytes: l.LogBytes},
 	})
@@ -101,6 +101,15 @@ func (s *Service) submit(ctx context.Context, tx Tx, b *Build, class slipway.Cla
 		return s.started(ctx, tx, b, t)
 	}
 	return tx.Builds().Put(ctx, *b)
+}
+
+// header is the first line of a build's log.
+func header(b Build) string {
+	h := fmt.Sprintf("# %s %s at %.12s, key %s", b.Name(), b.Version, b.Commit, b.Key)
+	if b.Unconfined {
+		h += ", unconfined: without a sandbox, as the product allows"
+	}
+	return h
 }
 
 // missingTool returns the first program that the component says it runs and that the tools of the host, which are those of this one, do

@@ -16,8 +16,13 @@ import (
 type Products interface {
 	// Product returns a product's file and the commit that it was read at.
 	Product(ctx context.Context, name string) (spec.Product, string, error)
-	// Released returns the output of a component in the product's last release, and that release's id; NotFound if there is none.
-	Released(ctx context.Context, product, component string) (artifact, release string, err error)
+	// Heads returns the pins of a product's components at the heads of their branches.
+	Heads(ctx context.Context, product string) ([]slipway.Pin, error)
+	// Locked returns what the product's last release locks, by component, and that release's id; NotFound if there is none.
+	Locked(ctx context.Context, product string) (components map[string]slipway.Locked, release string, err error)
+	// CommitsOf returns the commit that a ref of a repository names ("main", "main@{1}", "main@{TIME}", a commit), and after it the
+	// commits at which components were pinned when the repository was there.
+	CommitsOf(ctx context.Context, product, repo, ref string) ([]string, error)
 }
 
 // Seeded is an edge at which a wave breaks a cycle, with the output that is given there.
@@ -103,9 +108,12 @@ func (s *Service) given(ctx context.Context, product string, b spec.Bootstrap) (
 		}
 		return "", "", bad("no build of %s at %.12s has passed", b.To, b.At)
 	}
-	digest, release, err := s.cfg.Products.Released(ctx, product, b.To)
-	if slipway.Is(err, slipway.NotFound) {
-		err = bad("nothing of %s was released yet", b.To)
+	locked, release, err := s.cfg.Products.Locked(ctx, product)
+	if err != nil && !slipway.Is(err, slipway.NotFound) {
+		return "", "", err
 	}
-	return digest, "released in " + release, err
+	if locked[b.To].Artifact == "" {
+		return "", "", bad("nothing of %s was released yet", b.To)
+	}
+	return locked[b.To].Artifact, "released in " + release, nil
 }

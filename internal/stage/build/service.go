@@ -16,6 +16,7 @@ import (
 	"slipway.dev/slipway/internal/platform/execution"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/build/buildroot"
 	"slipway.dev/slipway/internal/stage/build/farm"
 )
 
@@ -51,6 +52,9 @@ type Service struct {
 	cfg       Config
 	recipes   recipes
 	trees     trees
+	rules     ruleBooks
+	roots     *buildroot.Resolver
+	confined  confinement
 	host      host
 	farm      *Farm
 	waves     waves
@@ -84,6 +88,10 @@ func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec executio
 		store: st, artifacts: artifacts, exec: exec, cfg: cfg,
 		recipes: recipes{source: source},
 		trees:   trees{dir: cache, source: source, artifacts: artifacts},
+		rules:   ruleBooks{source: source},
+	}
+	if s.roots, err = buildroot.New(artifacts, buildroot.Config{Dir: filepath.Join(dir, "cache", "buildroots")}); err != nil {
+		return nil, err
 	}
 	owners := map[string]farm.Owner[Tx]{owner: tasks{s}, farm.Call: farm.Calls[Tx]{}}
 	s.farm, err = farm.New(st, artifacts, owners, farm.Config{Local: cfg.Worker, Logs: filepath.Join(dir, "logs"), Lease: cfg.Lease, Backoff: cfg.Backoff, Secrets: cfg.Secrets, Log: cfg.Log})
@@ -92,14 +100,14 @@ func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec executio
 
 // Handlers returns the stage's reconcilers.
 func (s *Service) Handlers() []jobs.Handler {
-	return []jobs.Handler{
+	return append([]jobs.Handler{
 		{Kind: "build.wave", Slots: 2, Do: s.advance},
 		{Kind: "build.inspect", Slots: 2, Do: s.inspect},
-	}
+	}, s.rebuildHandlers()...)
 }
 
-// Routes is empty: waves and builds wake each other directly, in the transactions that concern both.
-func Routes() []jobs.Route { return nil }
+// Routes says what wakes rebuilds. Waves and builds wake each other directly, in the transactions that concern both.
+func Routes() []jobs.Route { return rebuildRoutes() }
 
 // Check says why builds cannot run here, and what to do about it.
 func (s *Service) Check(ctx context.Context) error { return s.exec.Check(ctx) }
@@ -158,6 +166,9 @@ func (s *Service) Forget(ctx context.Context, id, actor string) error {
 
 // end finishes a build inside a transaction: state, event, and a wake for each wave that waits for it.
 func (s *Service) end(ctx context.Context, tx Tx, b *Build, outcome slipway.Outcome, reason string) error {
+	if b.Unconfined {
+		reason += " (unconfined)"
+	}
 	b.State, b.Outcome, b.Reason, b.Finished = Done, outcome, reason, tx.Now()
 	if err := tx.Builds().Put(ctx, *b); err != nil {
 		return err

@@ -69,11 +69,17 @@ func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
 				return err
 			}
 			placed = append(placed, item)
+			if err := l.broken(ctx, tx, item); err != nil {
+				return err
+			}
 			if err := tx.Items().Put(ctx, item); err != nil {
 				return err
 			}
 		}
 		for a := range l.dirty {
+			if err := l.broken(ctx, tx, *l.items[a]); err != nil {
+				return err
+			}
 			if err := tx.Items().Put(ctx, *l.items[a]); err != nil {
 				return err
 			}
@@ -92,7 +98,7 @@ func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
 		if err := tx.Waves().Put(ctx, head); err != nil {
 			return err
 		}
-		return tx.Emit(ctx, head.event(slipway.WaveFinished, "finished"))
+		return head.end(ctx, tx)
 	})
 	switch {
 	case err != nil:
@@ -237,7 +243,7 @@ func (s *Service) refuse(ctx context.Context, id string, cause error) error {
 		if err := tx.Waves().Put(ctx, w); err != nil {
 			return err
 		}
-		return tx.Emit(ctx, w.event(slipway.WaveFinished, "finished"))
+		return w.end(ctx, tx)
 	})
 }
 

@@ -45,6 +45,17 @@ func (w Wave) event(t slipway.EventType, what string) slipway.Event {
 	return e
 }
 
+// end tells that the wave has ended, and wakes the rebuild that it was for.
+func (w Wave) end(ctx context.Context, tx Tx) error {
+	if err := tx.Emit(ctx, w.event(slipway.WaveFinished, "finished")); err != nil {
+		return err
+	}
+	if kind, id, _ := slipway.SplitRef(w.Request.For); kind == "rebuild" {
+		return tx.Wake(ctx, "build.rebuild", id, time.Time{})
+	}
+	return nil
+}
+
 // bare is a request without what only the planner needs.
 func bare(r slipway.WaveRequest) slipway.WaveRequest {
 	r.Pins, r.Targets, r.Tests = []slipway.Pin{}, []string{}, nil
@@ -55,6 +66,13 @@ func bare(r slipway.WaveRequest) slipway.WaveRequest {
 func (s *Service) StartWave(ctx context.Context, req slipway.WaveRequest) (slipway.WaveStatus, error) {
 	if err := checkRequest(req); err != nil {
 		return slipway.WaveStatus{}, err
+	}
+	if req.Rules == "" && s.cfg.Products != nil {
+		_, commit, err := s.cfg.Products.Product(ctx, req.Product)
+		if err != nil && !slipway.Is(err, slipway.NotFound) {
+			return slipway.WaveStatus{}, err
+		}
+		req.Rules = commit
 	}
 	var w Wave
 	err := s.store.Update(ctx, func(tx Tx) (err error) {
@@ -186,7 +204,8 @@ func (s *Service) cancelWave(ctx context.Context, tx Tx, id, reason string) erro
 	} else if err != nil {
 		return err
 	}
-	for _, i := range items {
+	for k := range items {
+		i := &items[k]
 		switch i.status() {
 		case "passed", "failed", "skipped":
 			continue
@@ -201,7 +220,7 @@ func (s *Service) cancelWave(ctx context.Context, tx Tx, id, reason string) erro
 			}
 		}
 		i.State, i.Reason, i.Outcome = skipped, reason, ""
-		if err := tx.Items().Put(ctx, i); err != nil {
+		if err := tx.Items().Put(ctx, *i); err != nil {
 			return err
 		}
 	}
@@ -211,7 +230,7 @@ func (s *Service) cancelWave(ctx context.Context, tx Tx, id, reason string) erro
 	if err := tx.Waves().Put(ctx, w); err != nil {
 		return err
 	}
-	return tx.Emit(ctx, w.event(slipway.WaveFinished, "finished"))
+	return w.end(ctx, tx)
 }
 
 // leave takes a wave off a build, which ends when nobody waits for it any more.

@@ -121,7 +121,7 @@ func (s *Service) composeNow(ctx context.Context, name, base string, entries []E
 			return t, err
 		}
 	}
-	if err := s.checkNeeds(ctx, pins, recipes); err != nil {
+	if err := s.checkNeeds(ctx, t.product, pins, recipes); err != nil {
 		return t, err
 	}
 	if err := checkGates(t.product, data, recipes); err != nil {
@@ -309,7 +309,7 @@ func (s *Service) manifest(ctx context.Context, product, commit, configuration s
 
 // wave is a request for builds of the candidate's components, and for their tests. What is known by its key is not built again.
 func (c Candidate) wave(id string, targets []string, tests bool, reason string) slipway.WaveRequest {
-	req := slipway.WaveRequest{ID: id, Product: c.Product, For: slipway.Ref("candidate", c.ID), Pins: c.Pins, Targets: targets, Reason: reason}
+	req := slipway.WaveRequest{ID: id, Product: c.Product, For: slipway.Ref("candidate", c.ID), Pins: c.Pins, Targets: targets, Rules: c.Base, Reason: reason}
 	if tests {
 		req.Tests = targets
 	}

@@ -10,9 +10,9 @@ import (
 	"slipway.dev/slipway/internal/spec"
 )
 
-// checkNeeds refuses components that the product does not have and needs that close a circle. The error says where in
-// which component's file.
-func (s *Service) checkNeeds(ctx context.Context, pins map[string]slipway.Pin, recipes map[string]spec.Component) error {
+// checkNeeds refuses components that the product does not have, and needs that close a circle which the product does not say how to
+// start. The error says where in which component's file.
+func (s *Service) checkNeeds(ctx context.Context, product spec.Product, pins map[string]slipway.Pin, recipes map[string]spec.Component) error {
 	const open, done = 1, 2
 	state := map[string]int{}
 	var way []string
@@ -22,10 +22,12 @@ func (s *Service) checkNeeds(ctx context.Context, pins map[string]slipway.Pin, r
 		way = append(way, name)
 		for _, need := range recipes[name].Needs {
 			_, known := recipes[need]
+			given := slices.ContainsFunc(product.Bootstrap, func(b spec.Bootstrap) bool { return b.From == name && b.To == need })
 			switch {
 			case !known:
 				return slipway.Errorf(slipway.Invalid, "component %s needs %s, which the product does not have", name, need).
 					At(s.whereNeeds(ctx, pins[name], need)).Try("add " + need + " to the components of " + spec.ProductFile)
+			case given: // the circle is broken here
 			case state[need] == open:
 				circle := append(slices.Clone(way[slices.Index(way, need):]), need)
 				return slipway.Errorf(slipway.Invalid, "components need each other in a circle: %s", strings.Join(circle, " needs ")).

@@ -109,7 +109,7 @@ func (x *Executor) suits(ctx context.Context, a *execution.Action) error {
 	for _, name := range slices.Sorted(maps.Keys(a.Platform)) {
 		value := a.Platform[name]
 		switch name {
-		case execution.PropertyWritable, execution.PropertyRoot, execution.PropertySandbox:
+		case execution.PropertyWritable, execution.PropertyRoot, execution.PropertySandbox, execution.PropertyUnconfined:
 		case execution.PropertyHost:
 			if x.cfg.Host == nil {
 				continue
@@ -144,6 +144,7 @@ func (x *Executor) run(ctx context.Context, a *execution.Action, r execution.Req
 	meta.ExecutionStartTimestamp = timestamppb.Now()
 	exit, err := x.box.Run(ctx, sandbox.Spec{
 		Root: lay.root, Mounts: lay.mounts, Dir: lay.dir(), Env: a.Env, Argv: a.Command.Arguments, Limits: limits, Log: said,
+		Unconfined: a.Platform[execution.PropertyUnconfined] != "" && x.box.Check(ctx) != nil,
 	})
 	if err != nil {
 		return execution.Result{}, err

@@ -67,29 +67,42 @@ func (r *Progress) Set(a Action, s Status) []Skip {
 func ended(s Status) bool { return s == Passed || s == Failed || s == Skipped }
 
 func (r *Progress) set(i int32, s Status) (skips []Skip) {
-	was := r.status[i]
-	r.status[i] = s
-	r.counts[was]--
-	r.counts[s]++
-	if !ended(s) || ended(was) {
-		return nil
-	}
-	r.left[r.p.tier[i]]--
-	r.pass()
-	for _, user := range r.p.users[i] {
-		if s == Passed {
-			if r.open[user]--; r.open[user] == 0 && r.status[user] == Waiting {
-				heap.Push(&r.ready, user)
-			}
+	for todo := []int32{i}; len(todo) > 0; todo = todo[1:] { // breadth first, so that each is told the nearest cause
+		i := todo[0]
+		if r.status[i] == Waiting || r.status[i] == Active {
+			r.move(i, s)
+		}
+		s := r.status[i] // the first as it was set, those behind it skipped
+		if !ended(s) {
 			continue
 		}
-		if r.status[user] == Waiting {
-			a := r.p.Actions[user]
-			skips = append(skips, Skip{a, because(a, r.p.Actions[i], s)})
-			skips = append(skips, r.set(user, Skipped)...)
+		for _, user := range r.p.users[i] {
+			if s == Passed {
+				if r.open[user]--; r.open[user] == 0 && r.status[user] == Waiting {
+					heap.Push(&r.ready, user)
+				}
+				continue
+			}
+			if r.status[user] == Waiting {
+				a := r.p.Actions[user]
+				skips = append(skips, Skip{a, because(a, r.p.Actions[i], s)})
+				r.move(user, Skipped)
+				todo = append(todo, user)
+			}
 		}
 	}
 	return skips
+}
+
+// move changes one status and what is counted by it.
+func (r *Progress) move(i int32, s Status) {
+	r.counts[r.status[i]]--
+	r.counts[s]++
+	if ended(s) {
+		r.left[r.p.tier[i]]--
+	}
+	r.status[i] = s
+	r.pass()
 }
 
 func (r *Progress) pass() {

@@ -9,6 +9,8 @@
 //	experiments       the same
 //	entries           while they are in the queue
 //	tasks             all inputs and outputs while they are in flight
+//	attestations      the statement and the SBOM; of a shipped package also the package
+//	attestations      statements and bills of materials, and not what they are about
 //	what is derived   never: the action cache, marks, news, results, deliveries
 //
 // What was used in the last day is kept anyway, with all that it names: a push or a wave under way refers to blobs before a
@@ -162,12 +164,17 @@ func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string,
 			switch table {
 			case "builds":
 				return s.build(d, add)
+			case "attestations":
+				return statement(d, add)
 			case "tasks":
 				gone, err := s.task(ctx, d, add)
 				if gone {
 					old = append(old, d.ID)
 				}
 				return err
+			}
+			if table == "attestations" {
+				return attestation(d, add)
 			}
 			holds, err := s.holds(table, d, waves)
 			if err != nil || !holds {
@@ -186,6 +193,21 @@ func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string,
 		}
 	}
 	return all, old, nil
+}
+
+// attestation adds what a statement consists of. What it is about needs a reason of its own, unless it was shipped.
+func attestation(d Document, add func(string, ...artifact.Digest)) error {
+	var a struct {
+		Envelope, SBOM, Subject, Compose string
+	}
+	if err := json.Unmarshal(d.Text, &a); err != nil {
+		return fmt.Errorf("read %s: %w", d.ID, err)
+	}
+	add("attestations", a.Envelope, a.SBOM)
+	if a.Compose != "" {
+		add("attestations", a.Subject)
+	}
+	return nil
 }
 
 func (s *Service) holds(table string, d Document, waves map[string]bool) (bool, error) {
@@ -227,6 +249,16 @@ func (s *Service) build(d Document, add func(string, ...artifact.Digest)) error 
 	if s.young(b.Finished, s.keep.Logs) {
 		add("logs", b.Log)
 	}
+	return nil
+}
+
+// statement adds what is told of an artifact, and not the artifact: its provenance outlives it.
+func statement(d Document, add func(string, ...artifact.Digest)) error {
+	var a struct{ Envelope, SBOM artifact.Digest }
+	if err := json.Unmarshal(d.Text, &a); err != nil {
+		return fmt.Errorf("read the attestation %s: %w", d.ID, err)
+	}
+	add("attestations", a.Envelope, a.SBOM)
 	return nil
 }
 

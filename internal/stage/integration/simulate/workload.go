@@ -65,7 +65,7 @@ type Settings struct {
 // Monorepo is the profile of the SubmitQueue papers: 500 changes an hour to one repository; builds of a lognormal length, median 30 minutes,
 // at most 120.
 func Monorepo() Settings {
-	return Settings{Profile: "monorepo", Load: 0.9, Seed: 1, Entries: 3000, PerHour: 500, Areas: 100, Median: 30, Spread: 0.6, Cap: 120,
+	return Settings{Profile: "monorepo", Load: 0.9, Seed: 1, Entries: 3000, PerHour: 500, Areas: 200, Median: 30, Spread: 0.6, Cap: 120,
 		Fail: 0.10, Conflict: 0.034, Apart: 30, Flake: 0.015, Infra: 0.005}
 }
 
@@ -259,13 +259,10 @@ func multirepo(s Settings) *Workload {
 		inputs = append(inputs, []string{n})
 	}
 	const configurations = 8
+	sizes := []int{1, 2, 2, 3, 3, 4, 5, 5} // apps of each configuration
 	for c := range configurations {
-		var of []string
-		for i, a := range apps {
-			if i%configurations == c || rng.Float64() < 0.05 {
-				of = append(of, a)
-			}
-		}
+		of := slices.Clone(apps[:sizes[c]])
+		apps = apps[sizes[c]:]
 		name := fmt.Sprintf("site-%d", c+1)
 		w.Checks = append(w.Checks,
 			speculate.Check{Name: "integration of " + name, Configuration: name, Tier: 1, Label: "build", Whole: true, Blame: 2},

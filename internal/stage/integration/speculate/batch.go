@@ -172,39 +172,48 @@ func (w *world) split() (batches [][]ID, changed bool) {
 	return batches, changed
 }
 
-// join makes one batch where more waits for a pool than has room: of the first two neighbours that both wait there, will probably pass together, and
-// have nothing between them that would see their order change.
-func (w *world) join() ([][]ID, bool) {
+// join makes batches where more waits for a pool than has room: of neighbours that both wait there, will probably pass together, and have
+// nothing between them that would see their order change. It makes pairs; called again, it makes pairs of these.
+func (w *world) join() (batches [][]ID, changed bool) {
 	if w.o.MaxBatch < 2 {
 		return nil, false
 	}
 	ready := w.ready()
+	with := make([]int, len(w.units)) // the unit that follows in the pair, plus one; -1 for the one that follows
 	for pool := range w.Pools {
-		if free := w.Pools[pool].Free; free == 0 || len(ready[pool]) <= free {
+		free := w.Pools[pool].Free
+		if free == 0 || len(ready[pool]) <= free {
 			continue
 		}
+		waits := make(map[member]bool, len(ready[pool]))
 		for _, m := range ready[pool] {
+			waits[m] = true
+		}
+		for spare := len(ready[pool]) - free; spare > 0 && len(ready[pool]) > 0; ready[pool] = ready[pool][1:] {
+			m := ready[pool][0]
 			t := w.Entries[m.entry].Needs[m.need].Check
-			pos := w.views[m.entry].needs[m.need].pos
-			for _, next := range w.lists[t][pos+1:] {
+			for _, next := range w.lists[t][w.views[m.entry].needs[m.need].pos+1:] {
 				if w.views[next.entry].yields {
 					continue
 				}
-				if slices.Contains(ready[pool], next) && w.joinable(m.entry, next.entry) {
-					joined := append(w.ids(m.entry), w.ids(next.entry)...)
-					batches := [][]ID{joined}
-					for i := range w.units {
-						if w.units[i] != nil && i != m.entry && i != next.entry {
-							batches = append(batches, w.ids(i))
-						}
-					}
-					return batches, true
+				if waits[next] && with[m.entry] == 0 && with[next.entry] == 0 && w.joinable(m.entry, next.entry) {
+					with[m.entry], with[next.entry] = next.entry+1, -1
+					spare--
+					changed = true
 				}
 				break
 			}
 		}
 	}
-	return nil, false
+	for i := range w.units {
+		switch {
+		case with[i] > 0:
+			batches = append(batches, append(w.ids(i), w.ids(with[i]-1)...))
+		case with[i] == 0 && w.units[i] != nil:
+			batches = append(batches, w.ids(i))
+		}
+	}
+	return batches, changed
 }
 
 // ready lists, by pool, what could start there: in order, whatever waits for nothing but room.

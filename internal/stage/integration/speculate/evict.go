@@ -32,7 +32,7 @@ func (w *world) evict(p *Plan) {
 		}
 		for k := range v.needs {
 			nv, t := &v.needs[k], e.Needs[k].Check
-			if nv.ahead != 0 {
+			if v.yields && k != v.refuted || nv.ahead != 0 {
 				continue // what stands before it is not decided
 			}
 			name := w.Checks[t].Name

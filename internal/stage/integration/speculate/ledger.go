@@ -26,6 +26,7 @@ type place struct {
 // node is what is known of one place.
 type node struct {
 	proven bool
+	based  bool    // it has been the base
 	passed []State // Froms of edges that passed
 	failed []State // Froms of edges that failed and have not passed
 	next   []State // Tos of edges that passed from here
@@ -60,6 +61,15 @@ func (l *Ledger) Prove(check int, at State) {
 	for _, to := range n.next {
 		l.Prove(check, to)
 	}
+}
+
+// Base records that a state is what has landed.
+func (l *Ledger) Base(check int, at State) { l.node(check, at).based = true }
+
+// Alone reports whether a tuple was a proven base and nothing but d: what fails there fails because of d.
+func (l *Ledger) Alone(check int, tuple, d State) bool {
+	n := l.nodes[place{check, tuple.Minus(d)}]
+	return n != nil && n.based && n.proven
 }
 
 // Proven reports whether the check passes on the state, by runs that together cover everything in it.

@@ -53,7 +53,7 @@ func (q *Queue) Plan(s *Snapshot) Plan {
 	batches := s.Memory.Batches
 	w := newWorld(s, q.o, batches)
 	w.settle()
-	for range 64 { // batches that failed come apart, those that capacity asks for are made
+	for range 16 { // batches that failed come apart, those that capacity asks for are made
 		next, changed := w.split()
 		if !changed {
 			next, changed = w.join()

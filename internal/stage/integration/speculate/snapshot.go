@@ -50,7 +50,7 @@ type Need struct {
 	Check   int     // index into the catalogue
 	Minutes float64 // predicted length of a run for this entry alone
 	Passed  bool    // it has passed it in some candidate before; evidence, not a verdict
-	Failed  int     // runs for it alone that failed on a tuple without which the check is proven, since the last that passed; evidence too
+	Failed  int     // runs for it that failed on a proven base and it alone ([Ledger.Alone]), since the last that passed; evidence too
 
 	moves State // of a batch: what its entries that the check depends on move
 }
@@ -128,6 +128,7 @@ type Plan struct {
 	Keep   []Keep
 	Wait   []Wait
 	Freeze []Freeze
+	Yield  []ID // stand last from now on: they failed on the base alone, and nobody is to wait while they are run again
 	Memory Memory
 }
 

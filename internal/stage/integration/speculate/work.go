@@ -70,10 +70,13 @@ func (w *world) work(p *Plan) {
 				}
 				reason = cmp.Or(reason, c.Name+" runs on its candidate")
 			}
+			if nv.status == passed {
+				w.support(need.Check, nv.to, nv.path, 8)
+			}
 			switch {
 			case nv.status == failing:
 				next = next && need.Passed && nv.suspects > 1
-				again := nv.suspects == 1 && !w.confirmed(nv) || nv.suspects > 1 && nv.fails == 1 && w.flakeLikely(i, nv)
+				rerun := nv.suspects == 1 && !w.confirmed(nv) || nv.suspects > 1 && nv.flake >= again
 				switch {
 				case nv.run >= 0 || nv.suspects == 1 && w.again[member{i, need.Check}]:
 				case !w.base[need.Check] && nv.ahead == 0 && nv.suspects == 1:
@@ -84,7 +87,7 @@ func (w *world) work(p *Plan) {
 					} else if r := w.running(edge); r >= 0 {
 						w.needed[r] = 1
 					}
-				case again:
+				case rerun:
 					single.edge, single.why = nv.edge, fmt.Sprintf("%s failed %d times, which may be a flake; run again before anybody is blamed", c.Name, nv.fails)
 					tasks = append(tasks, single)
 				}
@@ -96,6 +99,9 @@ func (w *world) work(p *Plan) {
 				if clear && v.refuted < 0 {
 					open = append(open, stream{task: single, doubts: nv.doubts})
 				}
+			case v.yields && k == v.refuted && !w.again[member{i, need.Check}]:
+				single.why = fmt.Sprintf("%s failed %d times, which may be a flake; run again before anybody is blamed", c.Name, need.Failed)
+				tasks = append(tasks, single)
 			case v.refuted >= 0 || need.Failed > 0 && w.again[member{i, need.Check}]:
 				next = false
 			case !clear:
@@ -113,6 +119,9 @@ func (w *world) work(p *Plan) {
 				reason = cmp.Or(reason, "waits for a slot for "+c.Name)
 			}
 		}
+		if v.yields {
+			w.yield(p, i)
+		}
 		w.wait(p, i, cmp.Or(reason, "passed its checks; waits for what stands before it"))
 	}
 	left := w.left()
@@ -120,6 +129,31 @@ func (w *world) work(p *Plan) {
 	w.fill(p, tasks, free, &open)
 	w.explore(p, open, free, left)
 	w.sweep(p)
+}
+
+// support keeps the runs that the proof of a state hangs on, so many steps down.
+func (w *world) support(t int, at State, path float64, steps int) {
+	n := w.Ledger.nodes[place{t, at}]
+	if n == nil || n.proven || steps == 0 {
+		return
+	}
+	for _, from := range n.passed {
+		if r, runs := w.runs[place{t, from}]; runs && w.needed[r] < path && !w.Ledger.Proven(t, from) {
+			w.needed[r] = path
+			w.support(t, w.Runs[r].Edge.From, path, steps-1)
+		}
+		w.support(t, from, path, steps-1)
+	}
+}
+
+// yield asks that an entry stand last that failed on the base alone.
+func (w *world) yield(p *Plan, i int) {
+	for k := range w.views[i].needs {
+		if nv := &w.views[i].needs[k]; nv.pos < len(w.lists[w.Entries[i].Needs[k].Check])-1 {
+			p.Yield = append(p.Yield, w.Entries[i].ID)
+			return
+		}
+	}
 }
 
 // barred says why nothing starts for an entry.
@@ -154,15 +188,6 @@ func (w *world) running(e Edge) int {
 		return r
 	}
 	return -1
-}
-
-// flakeLikely reports whether a failed batch is most likely a flake, so that running it again is the best test.
-func (w *world) flakeLikely(i int, nv *needView) bool {
-	blamed := nv.bad
-	for _, m := range w.lists[nv.edge.Check][:nv.pos] {
-		blamed += w.suspect[m.entry]
-	}
-	return blamed < 0.5
 }
 
 // judgeRuns finds how much what runs for no likely task is needed.

@@ -28,6 +28,7 @@ type needView struct {
 	fails    int
 	suspects int     // how many could be to blame for it
 	bad      float64 // chance that this entry is
+	flake    float64 // chance that nobody is
 	frozen   bool
 	doomed   bool          // it stands on a tuple that failed; which entry of that is to blame is not known yet
 	doubts   [doubts]doubt // the most doubtful entries before it, most doubtful first; a ratio of 0 ends them
@@ -56,6 +57,9 @@ type doubt struct {
 	entry int
 	ratio float64
 }
+
+// again is the chance of a flake from which on a failed run is run again before its blame is shared out.
+const again = 0.2
 
 const doubts = 3 // so many undecided entries before an entry are speculated on both ways
 
@@ -106,7 +110,7 @@ func newWorld(s *Snapshot, o Options, batches [][]ID) *world {
 	}
 	for i := range s.Runs {
 		if r := &s.Runs[i]; len(r.Covers) == 1 {
-			if e, live := w.index[r.Covers[0]]; live && units[e] == nil && s.Ledger.Proven(r.Edge.Check, r.Edge.To.Minus(s.Entries[e].Digest)) {
+			if e, live := w.index[r.Covers[0]]; live && units[e] == nil && s.Ledger.Alone(r.Edge.Check, r.Edge.To, s.Entries[e].Digest) {
 				w.again[member{e, r.Edge.Check}] = true
 			}
 		}
@@ -188,11 +192,19 @@ func (w *world) judgeEntry(i int) bool {
 	}
 	share, clean := 0.0, 1.0
 	certain := true
+	for k, n := range e.Needs {
+		if odds := passOdds(prior * blame(w.Checks[n.Check]) / blames); n.Failed > 0 && !w.o.Coin && odds/(odds+math.Pow(w.o.Flake, float64(n.Failed))) >= 0.9 {
+			v.yields, v.refuted = true, k
+		}
+	}
 	for k := range e.Needs {
 		n, nv := &e.Needs[k], &v.needs[k]
 		t := n.Check
 		*nv = needView{from: w.cur[t], to: w.cur[t].Plus(e.digest(k)), pos: nv.pos, ahead: w.ahead[t], doomed: w.doomed[t], run: -1, path: w.path[t]}
 		copy(nv.doubts[:], w.doubts[t])
+		if v.yields {
+			nv.from, nv.to, nv.ahead, nv.path, nv.doomed = w.Base[t], w.Base[t].Plus(e.digest(k)), 0, 1, false
+		}
 		if r, ok := w.runs[place{t, nv.to}]; ok {
 			nv.run = r
 		}
@@ -236,12 +248,6 @@ func (w *world) judgeEntry(i int) bool {
 		v.p = 0
 	}
 	v.in = v.p >= 0.5
-	for k := range v.needs {
-		nv, t := &v.needs[k], e.Needs[k].Check
-		if nv.suspects == 1 && nv.ahead == 0 && w.base[t] && nv.bad >= 0.9 && !w.o.Coin {
-			v.yields = true
-		}
-	}
 	if v.yields {
 		for k := range v.needs {
 			v.needs[k].whole = w.Ledger.Proven(e.Needs[k].Check, w.full[e.Needs[k].Check])
@@ -339,17 +345,21 @@ func (w *world) weigh(i, k int, prior float64) bool {
 	v := &w.views[i]
 	nv := &v.needs[k]
 	t := nv.edge.Check
-	if len(w.since[t]) == 0 {
+	since := w.since[t]
+	if v.yields {
+		since = nil
+	}
+	if len(since) == 0 {
 		nv.fails = max(nv.fails, w.Entries[i].Needs[k].Failed)
 	}
 	sum := math.Pow(w.o.Flake, float64(nv.fails))
 	own := passOdds(prior)
 	sum += own
-	for _, j := range w.since[t] {
+	for _, j := range since {
 		sum += passOdds(w.passLog(j, t))
 	}
-	nv.bad = own / sum
-	nv.suspects = 1 + len(w.since[t])
+	nv.bad, nv.flake = own/sum, math.Pow(w.o.Flake, float64(nv.fails))/sum
+	nv.suspects = 1 + len(since)
 	if nv.suspects == 1 {
 		if nv.bad >= 0.5 && v.refuted < 0 {
 			v.refuted = k
@@ -357,7 +367,7 @@ func (w *world) weigh(i, k int, prior float64) bool {
 		return true
 	}
 	worst, most := i, nv.bad
-	for _, j := range w.since[t] {
+	for _, j := range since {
 		bad := passOdds(w.passLog(j, t)) / sum
 		w.suspect[j] = max(w.suspect[j], bad)
 		if bad > most {
@@ -420,7 +430,7 @@ func (w *world) enter(i int) {
 		}
 		w.cur[t] = v.needs[k].to
 		switch nv := &v.needs[k]; {
-		case nv.status == failing && nv.suspects > 1:
+		case nv.status == failing && nv.suspects > 1 && nv.flake < again:
 			w.doomed[t] = true
 		case nv.status >= passed:
 			w.doomed[t] = false

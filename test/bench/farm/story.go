@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"time"
+
+	"slipway.dev/slipway/client"
+	"slipway.dev/slipway/internal/stage/build/plan"
+	"slipway.dev/slipway/test/bench/report"
+)
+
+// bench is one run.
+type bench struct {
+	program, dir, product string
+	components, tiers     int
+	slots                 int
+	seed                  uint64
+	profile               string
+
+	all  []component
+	s    *server
+	page *report.Page
+}
+
+func (b *bench) run(ctx context.Context, w io.Writer) (err error) {
+	if b.program, err = filepath.Abs(b.program); err != nil {
+		return err
+	}
+	if b.dir == "" {
+		if b.dir, err = os.MkdirTemp("", "slipway-bench-farm-"); err == nil {
+			err = os.Chmod(b.dir, 0o755)
+		}
+		defer os.RemoveAll(b.dir)
+	} else {
+		err = os.Mkdir(b.dir, 0o755)
+	}
+	if err != nil {
+		return err
+	}
+	b.page = report.New(ctx, w, "The build farm", "make bench-farm", []string{"bwrap", "--version"})
+	b.all = generate(b.components, b.tiers, b.seed)
+	sources := filepath.Join(b.dir, "sources")
+	if err := write(sources, b.product, b.all); err != nil {
+		return err
+	}
+	edges := 0
+	for _, c := range b.all {
+		edges += len(c.needs)
+	}
+	b.page.Text("A generated product (seed %d): %d components in %d tiers with %d needs. Each build is a shell with a sed and a cat. One server (`slipway up`, SQLite) with %d slots, "+
+		"real sandboxes, driven over its API.", b.seed, b.components, b.tiers, edges, b.slots)
+	if err := b.planning(); err != nil {
+		return err
+	}
+	say("starting the server")
+	if b.s, err = up(ctx, b.program, b.dir, b.slots, b.profile != ""); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.s.stop()) }()
+	if err := b.begin(ctx, sources); err != nil {
+		return err
+	}
+	return b.measure(ctx, sources)
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench-farm: "+format+"\n", args...) }
+
+// planning times the pure planner on the product's graph.
+func (b *bench) planning() error {
+	graph := map[string]plan.Component{}
+	var names []string
+	for _, c := range b.all {
+		var needs []string
+		for _, n := range c.needs {
+			needs = append(needs, b.all[n].name)
+		}
+		graph[c.name] = plan.Component{Needs: needs}
+		names = append(names, c.name)
+	}
+	times, err := report.Time(21, func() error {
+		p, err := plan.Make(graph, names, nil)
+		if err == nil {
+			p.Forecast(map[string]string{names[0]: "changed"})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.page.Text("## Planning")
+	b.page.Text("Tiers of all components, and what a change of the base library touches (`plan.Make`, `Plan.Forecast`): **%s**. The goal is under 50 ms.", times)
+	return nil
+}
+
+// begin pushes everything and waits until the server knows it. The queue is frozen: what builds is what is asked for.
+func (b *bench) begin(ctx context.Context, sources string) error {
+	say("pushing %d repositories", b.tiers+1)
+	if err := b.s.push(ctx, filepath.Join(sources, "product"), "products/"+b.product, "feat: a product"); err != nil {
+		return err
+	}
+	if err := wait(ctx, "the product", func() (bool, error) {
+		p, err := b.s.Product(ctx, b.product)
+		return err == nil && p.State == "loaded", nil
+	}); err != nil {
+		return err
+	}
+	if err := b.s.Freeze(ctx, b.product, "only what the benchmark asks for is built"); err != nil {
+		return err
+	}
+	for tier := range b.tiers {
+		if err := b.s.push(ctx, filepath.Join(sources, repository(tier)), "components/"+repository(tier), "feat: tier "+repository(tier)); err != nil {
+			return err
+		}
+	}
+	return wait(ctx, "all components", func() (bool, error) {
+		all, err := b.s.Components(ctx, b.product)
+		known := 0
+		for _, c := range all {
+			if c.State == "ok" {
+				known++
+			}
+		}
+		return known == b.components, err
+	})
+}
+
+// rebuild runs one to its end and returns it, with the time that took from the request on.
+func (b *bench) rebuild(ctx context.Context, profile string, cause client.RebuildCause) (r client.Rebuild, took time.Duration, err error) {
+	if b.profile != "" {
+		f, err := os.Create(filepath.Join(b.profile, profile+".pprof"))
+		if err != nil {
+			return r, 0, err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return r, 0, err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	start := time.Now()
+	if r, err = b.s.StartRebuild(ctx, b.product, cause); err != nil {
+		return r, 0, err
+	}
+	err = wait(ctx, "rebuild "+r.ID, func() (bool, error) {
+		r, err = b.s.Rebuild(ctx, r.ID)
+		if err == nil && r.State != "running" && r.State != "passed" {
+			err = fmt.Errorf("rebuild %s is %s: %s", r.ID, r.State, r.Reason)
+		}
+		return r.State == "passed", err
+	})
+	took = time.Since(start)
+	say("%s: %s: %+v", profile, report.Short(took), r.Counts)
+	return r, took, err
+}
+
+func (b *bench) measure(ctx context.Context, sources string) error {
+	say("shell loops")
+	loops := filepath.Join(b.dir, "loop")
+	if err := os.Mkdir(loops, 0o755); err != nil {
+		return err
+	}
+	before, err := loop(ctx, loops, sources, b.all, b.slots)
+	if err != nil {
+		return err
+	}
+	full, took, err := b.rebuild(ctx, "full", client.RebuildCause{All: true})
+	if err != nil {
+		return err
+	}
+	busy, ran, err := b.busy(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(loops, "out")); err != nil {
+		return err
+	}
+	after, err := loop(ctx, loops, sources, b.all, b.slots)
+	if err != nil {
+		return err
+	}
+	looped := (before + after) / 2
+	n := float64(b.components)
+	each := func(d time.Duration) time.Duration { return time.Duration(float64(d) * float64(b.slots) / n) }
+	b.page.Text("## A full run")
+	b.page.Table([]string{"", "shell loops with bubblewrap", "the farm"}, [][]string{
+		{"time of all", fmt.Sprintf("%s (before %s, after %s)", report.Short(looped), report.Short(before), report.Short(after)), report.Short(took)},
+		{"builds", fmt.Sprint(b.components), fmt.Sprintf("%d (%d reused)", full.Counts.Built, full.Counts.Reused)},
+		{"actions a second", fmt.Sprintf("%.0f", n/looped.Seconds()), fmt.Sprintf("**%.0f**", n/took.Seconds())},
+		{"time of a slot for an action", report.Short(each(looped)), report.Short(each(took))},
+		{"**overhead of an action**", "", fmt.Sprintf("**%s** (goal: under 10 ms)", report.Short(each(took-looped)))},
+		{"slots busy", "", fmt.Sprintf("%.0f %%", 100*busy.Seconds()/(took.Seconds()*float64(b.slots)))},
+	})
+	b.page.Text("The loops know the order and nothing else: no keys, no digests of inputs or outputs, no records, no logs, nothing durable. \"Slots busy\" is the time in which builds "+
+		"were running by their records (%d of them), of all slots' time.", ran)
+	return b.again(ctx, sources)
+}
+
+// busy adds up how long builds ran.
+func (b *bench) busy(ctx context.Context) (total time.Duration, n int, err error) {
+	for one, err := range b.s.Builds(ctx, client.BuildFilter{Product: b.product}, 0) {
+		if err != nil {
+			return 0, 0, err
+		}
+		if !one.Started.IsZero() && !one.Finished.IsZero() {
+			total += one.Finished.Sub(one.Started)
+			n++
+		}
+	}
+	return total, n, nil
+}
+
+// again rebuilds when nothing has changed, and when a comment has.
+func (b *bench) again(ctx context.Context, sources string) error {
+	var rows [][]string
+	for i := range 2 {
+		r, took, err := b.rebuild(ctx, fmt.Sprintf("again-%d", i+1), client.RebuildCause{All: true})
+		if err != nil {
+			return err
+		}
+		if r.Counts.Built != 0 {
+			return fmt.Errorf("nothing has changed, and %d were built", r.Counts.Built)
+		}
+		rows = append(rows, []string{"everything, nothing has changed", report.Short(took), counts(r),
+			fmt.Sprintf("**%s** a cache hit (goal: under 2 ms)", report.Short(took/time.Duration(b.components)))})
+	}
+	base := b.all[0]
+	word := filepath.Join(sources, repository(0), base.name, "word")
+	if err := os.WriteFile(word, []byte("# another comment\n"+base.name+"\n"), 0o644); err != nil {
+		return err
+	}
+	was, err := b.s.Component(ctx, b.product, base.name)
+	if err != nil {
+		return err
+	}
+	if err := b.s.push(ctx, filepath.Join(sources, repository(0)), "components/"+repository(0), "docs: say it otherwise"); err != nil {
+		return err
+	}
+	if err := wait(ctx, "the push to be seen", func() (bool, error) {
+		now, err := b.s.Component(ctx, b.product, base.name)
+		return now.Commit != was.Commit, err
+	}); err != nil {
+		return err
+	}
+	cause := client.RebuildCause{Components: []string{base.name}}
+	planned, err := report.Time(5, func() error { _, err := b.s.PlanRebuild(ctx, b.product, cause); return err })
+	if err != nil {
+		return err
+	}
+	p, err := b.s.PlanRebuild(ctx, b.product, cause)
+	if err != nil {
+		return err
+	}
+	r, took, err := b.rebuild(ctx, "comment", cause)
+	if err != nil {
+		return err
+	}
+	if r.Counts.Built != 1 {
+		return fmt.Errorf("only a comment has changed, and %d were built", r.Counts.Built)
+	}
+	rows = append(rows, []string{"a comment in the base library", report.Short(took), counts(r), ""})
+	b.page.Text("## Again")
+	b.page.Table([]string{"what", "time", "builds", ""}, rows)
+	b.page.Text("Before the last, `slipway rebuild plan` told what it would be: %d certain, %d that may be cut off, %d unaffected; over the API, with the recipes read from git: %s.",
+		p.Certain, p.Possible, p.Unaffected, planned)
+	return nil
+}
+
+func counts(r client.Rebuild) string {
+	c := r.Counts
+	return fmt.Sprintf("%d built, %d reused, of which %d were cut off", c.Built, c.Reused, c.CutOff)
+}

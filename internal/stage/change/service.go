@@ -107,6 +107,20 @@ func (s *Service) Changes(ctx context.Context, f Filter) (found []Change, err er
 	return found, err
 }
 
+// Identified returns the newest change with a Change-Id; NotFound if there is none.
+func (s *Service) Identified(ctx context.Context, id string) (Change, error) {
+	all, err := s.Changes(ctx, Filter{})
+	if err != nil {
+		return Change{}, err
+	}
+	for _, c := range all {
+		if c.Identity == id {
+			return c, nil
+		}
+	}
+	return Change{}, slipway.Errorf(slipway.NotFound, "there is no change with the Change-Id %s", id).Try("list them with: slipway change list")
+}
+
 // LandedAs returns the change whose landing put a commit on its branch; ok is false when none did. It is known from the
 // moment that the branch can move.
 func (s *Service) LandedAs(ctx context.Context, repo, commit string) (c Change, ok bool, err error) {

@@ -8,7 +8,7 @@ import (
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
-	"slipway.dev/slipway/internal/stage/integration/plan"
+	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/store"
 )
 
@@ -49,7 +49,7 @@ var roads = map[string]func(w *world){
 		w.lib("lib 3")
 		w.lib("lib 4")
 		w.drain()
-		w.ask(func() error { return w.s.Promote(w.t.Context(), 5, "ada", 9) })
+		w.ask(func() error { return w.s.Promote(w.t.Context(), 5, "ada", 9, false) })
 		w.settle()
 	},
 }
@@ -77,7 +77,7 @@ func (w *world) outcome() string {
 		if e.Phase.Open() {
 			w.t.Errorf("entry %d is left %s: %s", e.Number, e.Phase, e.Reason)
 		}
-		if e.Phase == plan.Landed {
+		if e.Phase == integration.Landed {
 			landed[slipway.Ref("entry", e.ID())]++
 		}
 	}

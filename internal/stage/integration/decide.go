@@ -58,7 +58,7 @@ func (s *Service) snapshot(ctx context.Context, p *pass) (*speculate.Snapshot, e
 		state := p.queue.States[c.key()]
 		snap.Checks = append(snap.Checks, speculate.Check{Name: c.String(), Configuration: c.Configuration, Tier: c.tier, Label: c.label, Whole: true})
 		snap.Base = append(snap.Base, state.State)
-		if !state.Proven.IsZero() && p.now.Sub(state.Proven) < trust {
+		if !p.released() || !state.Proven.IsZero() && p.now.Sub(state.Proven) < trust {
 			snap.Ledger.Prove(i, state.State)
 		}
 		if _, known := pools[c.label]; known {

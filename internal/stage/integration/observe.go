@@ -255,7 +255,7 @@ func (s *Service) progressExperiment(ctx context.Context, p *pass, c Candidate, 
 			return err
 		}
 		t.Requested = id
-		if err := s.store.Update(ctx, func(tx Tx) error { return tx.Trials().Put(ctx, *t) }); err != nil { // before it is asked for
+		if err := s.store.Update(ctx, func(tx Tx) error { return request(ctx, tx, *t) }); err != nil { // before it is asked for
 			return err
 		}
 	}
@@ -319,4 +319,26 @@ func (s *Service) choose(ctx context.Context, id string, fresh bool) (string, er
 			best = name
 		}
 	}
+}
+
+// request writes down which experiment a trial asks for, and tells the entries that it speaks for.
+func request(ctx context.Context, tx Tx, t Trial) error {
+	if err := tx.Trials().Put(ctx, t); err != nil {
+		return err
+	}
+	for _, number := range t.Covers {
+		e, err := tx.Entries().Get(ctx, fmt.Sprint(number))
+		if err != nil {
+			return err
+		}
+		run := Run{Configuration: t.Check.Configuration, Experiment: t.Check.Item, ID: t.Requested}
+		if !e.Phase.Open() || e.Candidate != t.Candidate || slices.Contains(e.Experiments, run) {
+			continue
+		}
+		e.Experiments = append(e.Experiments, run)
+		if err := tx.Entries().Put(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -116,9 +116,8 @@ func (p *pass) catalogue() {
 		p.index[c.key()] = i
 		inputs[i] = c.inputs
 	}
-	released := len(p.root.Pins) > 0 && p.broken == nil && p.queue.Released != ""
 	for _, e := range p.entries {
-		if e.File != "" || !released { // it changes what is tested, or nothing has been tested before
+		if e.File != "" || !p.released() { // it changes what is tested, or nothing has been tested before
 			for i := range p.checks {
 				p.hits[e.Number] = append(p.hits[e.Number], i)
 			}
@@ -176,15 +175,27 @@ func contentOf(c Candidate, check checkInfo) (string, error) {
 		}
 	}
 	if cc, x, ok := c.find(check.Check); ok {
-		what.Params, what.Text = cc.Params, x.Text
+		what.Text = x.Text
+		if len(cc.Params) > 0 { // a stored candidate has none instead of an empty one
+			what.Params = cc.Params
+		}
 	}
 	return digest(what)
 }
+
+// unreleased is what every check depends on before the first release: nothing, which passes everything.
+const unreleased = "nothing has been released"
+
+func (p *pass) released() bool { return p.queue.Released != "" }
 
 // contents names what each check depends on at the base.
 func (p *pass) contents() ([]string, error) {
 	all := make([]string, len(p.checks))
 	for i, check := range p.checks {
+		if !p.released() {
+			all[i] = unreleased
+			continue
+		}
 		if p.broken != nil {
 			all[i] = "broken at " + p.base
 			continue

@@ -21,7 +21,6 @@ import (
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
-	"slipway.dev/slipway/internal/stage/integration/plan"
 	"slipway.dev/slipway/internal/stage/release"
 	"slipway.dev/slipway/internal/store"
 )
@@ -124,8 +123,8 @@ func newWorld(t testing.TB) *world {
 	w.clock = clock.NewFake(time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC))
 	w.repos = &repositories{dir: filepath.Join(w.dir, "git"), power: w.power}
 	w.catalog = &products{files: catalog.New(nil, w.repos)}
-	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}, texts: map[string]string{}}
-	w.lab = &lab{world: w, runs: map[string]*run{}, fate: fate{}}
+	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}, texts: map[string]string{}, known: map[string]slipway.ComponentBuild{}}
+	w.lab = &lab{world: w, runs: map[string]*run{}, fate: fate{}, nodes: 16}
 	w.open()
 	return w
 }
@@ -151,13 +150,13 @@ func (w *world) copy(t testing.TB) *world {
 	}
 	c.repos = &repositories{dir: filepath.Join(c.dir, "git"), power: c.power, updates: slices.Clone(w.repos.updates)}
 	c.catalog = &products{files: catalog.New(nil, c.repos), spec: w.catalog.spec, file: w.catalog.file}
-	c.builder = &builder{world: c, waves: map[string]*wave{}, order: slices.Clone(w.builder.order), fate: fate{}, texts: maps.Clone(w.builder.texts)}
+	c.builder = &builder{world: c, waves: map[string]*wave{}, order: slices.Clone(w.builder.order), fate: fate{}, texts: maps.Clone(w.builder.texts), known: maps.Clone(w.builder.known), built: w.builder.built}
 	for id, of := range w.builder.waves {
 		one := *of
 		one.status.Components = maps.Clone(one.status.Components)
 		c.builder.waves[id] = &one
 	}
-	c.lab = &lab{world: c, runs: map[string]*run{}, order: slices.Clone(w.lab.order), fate: fate{}}
+	c.lab = &lab{world: c, runs: map[string]*run{}, order: slices.Clone(w.lab.order), fate: fate{}, nodes: w.lab.nodes}
 	for id, of := range w.lab.runs {
 		one := *of
 		c.lab.runs[id] = &one
@@ -274,7 +273,7 @@ func released(t testing.TB) *world {
 	w.lib("lib 1")
 	w.app("app 1")
 	w.settle()
-	w.want(1, plan.Landed, "released as v2026.11.1")
+	w.want(1, integration.Landed, "released as v2026.11.1")
 	return w
 }
 
@@ -288,7 +287,7 @@ func (w *world) entry(number int64) integration.Entry {
 }
 
 // want checks the phase of an entry and that its reason has all the words.
-func (w *world) want(number int64, phase plan.Phase, words ...string) integration.Entry {
+func (w *world) want(number int64, phase integration.Phase, words ...string) integration.Entry {
 	w.t.Helper()
 	e := w.entry(number)
 	if e.Phase != phase {
@@ -505,6 +504,15 @@ func (r *repositories) IsAncestor(ctx context.Context, repo, ancestor, commit st
 	})
 }
 
+func (r *repositories) Messages(ctx context.Context, repo, after, upTo string, limit int) ([]string, error) {
+	commits, err := r.LogN(ctx, repo, after, upTo, "", limit)
+	var messages []string
+	for _, c := range commits {
+		messages = append(messages, c.Message)
+	}
+	return messages, err
+}
+
 func (r *repositories) LogN(ctx context.Context, repo, from, to, path string, limit int) ([]git.Commit, error) {
 	return remember(fmt.Sprint("log ", from, " ", to, " ", path, " ", limit), func() ([]git.Commit, error) {
 		g, err := r.git(repo)
@@ -614,10 +622,45 @@ func (p *products) Recipe(ctx context.Context, pin slipway.Pin) (spec.Component,
 	return p.files.Recipe(ctx, pin)
 }
 
-// changes are those that landed, by commit.
+// changes are those that landed, by commit; one that has not is under its ref.
 type changes map[string]integration.Change
+
+func (c changes) Named(_ context.Context, name string) (integration.Change, bool, error) {
+	for _, one := range c {
+		if one.Ref == name {
+			return one, true, nil
+		}
+	}
+	return integration.Change{}, false, nil
+}
 
 func (c changes) Landed(_ context.Context, _, commit string) (integration.Change, bool, error) {
 	found, ok := c[commit]
 	return found, ok, nil
+}
+
+// trials are all that were ever asked for.
+func (w *world) trials() []integration.Trial {
+	w.t.Helper()
+	var all []integration.Trial
+	err := w.db.View(w.t.Context(), func(tx *store.Tx) (err error) {
+		all, err = tx.Trials().Find(w.t.Context(), slipway.Query{Product: product})
+		return err
+	})
+	w.do(err)
+	return all
+}
+
+// lost counts the trials that ended with an outcome that is no verdict; a build that is lost loses the checks of all that need it.
+func (w *world) lost(o slipway.Outcome) int {
+	w.t.Helper()
+	n := 0
+	counted := map[string]bool{}
+	for _, t := range w.trials() {
+		if (t.Outcome == o || t.Outcome == slipway.Infra) && !counted[t.Wave] {
+			counted[t.Wave] = true
+			n++
+		}
+	}
+	return n
 }

@@ -60,6 +60,7 @@ type acting struct {
 	q       Queue
 	entries map[int64]*Entry
 	touched map[int64]bool
+	tips    map[int64]int // by entry: how many stand before it in the candidate that it shows
 	changed bool
 }
 
@@ -68,7 +69,7 @@ func (a *acting) all(ctx context.Context, plan speculate.Plan, todo prepared) (e
 		return err
 	}
 	before := a.q
-	a.entries, a.touched = map[int64]*Entry{}, map[int64]bool{}
+	a.entries, a.touched, a.tips = map[int64]*Entry{}, map[int64]bool{}, map[int64]int{}
 	for _, e := range a.p.entries {
 		now, err := a.tx.Entries().Get(ctx, e.ID())
 		if err != nil {
@@ -211,10 +212,11 @@ func (a *acting) verdicts(e Entry, ev speculate.Eviction) string {
 
 func (a *acting) lost(e Entry, ev speculate.Eviction) string {
 	last, n := ev.Reason, 0
+	runs := map[string]int{}
 	for _, t := range a.p.trials {
 		if t.State == TrialEnded && t.Outcome != slipway.Pass && t.Outcome != slipway.Fail && t.covers(e.Number) {
-			last = t.Reason
-			n++
+			runs[t.Check.key()]++
+			last, n = t.Reason, max(n, runs[t.Check.key()])
 		}
 	}
 	return fmt.Sprintf("no verdict after %d attempts, which says nothing about the change; requeue it when this is mended: %s", n, last)
@@ -325,17 +327,18 @@ func (a *acting) provide(t *Trial, c Candidate, shared map[string]*Trial) {
 func (a *acting) begin(t *Trial, c Candidate) {
 	for _, number := range t.Covers {
 		e := a.entries[number]
-		if e.Candidate != c.ID || e.Base != t.Base {
-			e.Candidate, e.Base, e.Experiments = c.ID, t.Base, nil
-			e.Attempt++
-			e.Wave = ""
-		}
-		e.Assumes = slices.DeleteFunc(slices.Clone(t.Set), func(n int64) bool { return n == number })
-		if len(e.Assumes) == 0 {
-			e.Assumes = nil
-		}
-		if t.Check.Kind == kindBuild || e.Wave == "" {
-			e.Wave = t.Wave
+		a.touched[number] = true
+		if e.Candidate == "" || a.tips[number] <= len(t.Set) { // different checks of one entry depend on different others: the fullest tuple is shown
+			a.tips[number] = len(t.Set)
+			if e.Candidate != c.ID || e.Base != t.Base {
+				e.Candidate, e.Base, e.Experiments = c.ID, t.Base, nil
+				e.Attempt++
+				e.Wave = t.Wave
+			}
+			e.Assumes = others(t.Set, number)
+			if t.Check.Kind == kindBuild {
+				e.Wave = t.Wave
+			}
 		}
 		phase := Building
 		if t.Check.Kind == kindExperiment {
@@ -344,7 +347,6 @@ func (a *acting) begin(t *Trial, c Candidate) {
 		if e.Phase == Queued || e.Phase == Building && phase == Testing {
 			e.enter(phase, t.Why, a.tx.Now())
 		}
-		a.touched[number] = true
 	}
 }
 

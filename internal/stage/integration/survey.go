@@ -32,6 +32,9 @@ type checkInfo struct {
 	inputs []string // components that it builds, or puts on nodes, or asks the version of; what those need is implied
 }
 
+// Compare orders open entries as they stand in the queue.
+func Compare(a, b Entry) int { return byRank(a, b) }
+
 func byRank(a, b Entry) int {
 	return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Number, b.Number))
 }

@@ -26,8 +26,9 @@ type Flakes struct {
 
 // Hours is a span of every week: from From to To (minutes after midnight) on each of Days.
 type Hours struct {
-	Days     []time.Weekday `json:"days" yaml:"days"`
-	From, To int
+	Days []time.Weekday `json:"days" yaml:"days"`
+	From int            `json:"from" yaml:"from"`
+	To   int            `json:"to" yaml:"to"`
 }
 
 var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}

@@ -257,7 +257,7 @@ func (a *acting) start(ctx context.Context, starts []start) error {
 			Candidate: st.tuple.ID, Base: a.p.base, Control: st.Control, Avoid: st.Avoid, Why: st.Reason, Reason: "asked for", Minutes: st.Minutes,
 			State: TrialRunning, Started: a.tx.Now()}
 		for _, o := range a.p.trials {
-			if o.Check == t.Check && o.To == t.To && o.State == TrialEnded && o.Outcome == slipway.Fail {
+			if o.Check == t.Check && o.To == t.To && o.State == TrialEnded && (o.Outcome == slipway.Fail || o.Doubted) {
 				t.Fresh, t.Forget = true, append(t.Forget, o.Failed...)
 			}
 		}
@@ -387,9 +387,6 @@ func (a *acting) freeze(ctx context.Context, frozen []speculate.Freeze) error {
 			if err := a.lane(ctx, slipway.QueueFrozen, f.Reason); err != nil {
 				return err
 			}
-			if err := a.tx.Wake(ctx, kindAdvance, a.p.product, a.tx.Now().Add(tryAgain)); err != nil {
-				return err
-			}
 		}
 		lanes = append(lanes, lane)
 	}
@@ -404,11 +401,6 @@ func (a *acting) freeze(ctx context.Context, frozen []speculate.Freeze) error {
 	closed := ""
 	if open, next := a.p.rules.Open(a.p.now); !open {
 		closed = "nothing begins outside its hours, until " + next.Format("Mon 15:04 MST")
-		if a.q.Closed != closed {
-			if err := a.tx.Wake(ctx, kindAdvance, a.p.product, next); err != nil {
-				return err
-			}
-		}
 	}
 	a.q.Closed = closed
 	return nil

@@ -59,9 +59,26 @@ func (s *Service) advance(ctx context.Context, product string) error {
 			}
 		}
 		if !acted {
-			return nil
+			return s.sleep(ctx, p)
 		}
 	}
+}
+
+// sleep has the queue looked at again when time alone changes something: when its hours begin, and when a base that failed is to be tried again.
+func (s *Service) sleep(ctx context.Context, p *pass) error {
+	var at time.Time
+	if open, next := p.rules.Open(p.now); !open {
+		at = next
+	}
+	for _, t := range p.trials {
+		if again := t.Ended.Add(tryAgain); t.Control && t.State == TrialEnded && t.Outcome != slipway.Pass && (at.IsZero() || again.Before(at)) {
+			at = again
+		}
+	}
+	if at.IsZero() {
+		return nil
+	}
+	return s.store.Update(ctx, func(tx Tx) error { return tx.Wake(ctx, kindAdvance, p.product, at) })
 }
 
 // look reads the rows of a queue.

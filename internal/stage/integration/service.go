@@ -275,8 +275,7 @@ func thaw(ctx context.Context, tx Tx, product string) error {
 	trials, err := tx.Trials().Find(ctx, slipway.Query{Product: product, States: []string{string(TrialEnded)}})
 	for _, t := range trials {
 		if err == nil && t.Control {
-			t.State = TrialSpent
-			err = tx.Trials().Put(ctx, t)
+			err = spend(ctx, tx, t, trials)
 		}
 	}
 	return err

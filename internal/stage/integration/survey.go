@@ -290,8 +290,7 @@ func (s *Service) tidy(ctx context.Context, p *pass) (bool, error) {
 			changed = true
 		}
 		for _, t := range spent {
-			t.State = TrialSpent
-			if err := tx.Trials().Put(ctx, t); err != nil {
+			if err := spend(ctx, tx, t, p.trials); err != nil {
 				return err
 			}
 			changed = true
@@ -300,6 +299,30 @@ func (s *Service) tidy(ctx context.Context, p *pass) (bool, error) {
 	})
 	p.queue.Main, p.queue.States = p.base, states
 	return changed, err
+}
+
+// spend makes a verdict not count any more. With one that said that the base fails a check go the failures of that check on others.
+func spend(ctx context.Context, tx Tx, t Trial, all []Trial) error {
+	t.State = TrialSpent
+	if err := tx.Trials().Put(ctx, t); err != nil || !t.Control || t.Outcome != slipway.Fail {
+		return err
+	}
+	for _, o := range all {
+		if o.doubtful(t.Check) {
+			now, err := tx.Trials().Get(ctx, o.ID())
+			if err != nil {
+				return err
+			}
+			if !now.doubtful(t.Check) {
+				continue
+			}
+			now.doubt()
+			if err := tx.Trials().Put(ctx, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // spent lists the ended trials whose verdict can be of no use any more.

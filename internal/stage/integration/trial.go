@@ -59,6 +59,7 @@ type Trial struct {
 	Outcome    slipway.Outcome       `json:"outcome,omitempty"` // once ended
 	Missing    []slipway.Requirement `json:"missing,omitempty"` // what it failed; a waiver may excuse it
 	Final      bool                  `json:"final,omitempty"`   // the failure follows from the inputs; running it again is no use
+	Doubted    bool                  `json:"doubted,omitempty"` // it failed while the base failed, too: that says nothing
 	Why        string                `json:"why"`               // why it was started
 	Reason     string                `json:"reason,omitempty"`  // how it stands, or how it ended
 	Failed     []string              `json:"failed,omitempty"`  // builds that failed in it
@@ -93,6 +94,17 @@ func (t Trial) edge(check int) speculate.Edge {
 }
 
 func (t Trial) covers(number int64) bool { return slices.Contains(t.Covers, number) }
+
+// doubt takes back what a failure says: the base failed the check, too.
+func (t *Trial) doubt() {
+	t.Doubted, t.Outcome, t.Missing = true, slipway.Infra, nil
+	t.Reason += "; the base failed it then, too"
+}
+
+// doubtful reports whether a failure says nothing since the base failed the same check.
+func (t Trial) doubtful(check Check) bool {
+	return t.State == TrialEnded && !t.Control && t.Check == check && t.Outcome == slipway.Fail && !t.Final
+}
 
 // end writes down how the trial ended.
 func (t *Trial) end(o slipway.Outcome, reason string, at time.Time) {

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -356,6 +357,18 @@ func (w *world) locked(component, commit string) {
 	}
 }
 
+// lockedIn checks that a configuration locks a component to a commit.
+func (w *world) lockedIn(configuration, component, commit string) {
+	w.t.Helper()
+	data, err := w.repos.File(w.t.Context(), "products/"+product, "refs/heads/main", release.ManifestPath(configuration))
+	w.do(err)
+	m, err := release.DecodeManifest(data)
+	w.do(err)
+	if l := m.Components[component]; l.Commit != commit {
+		w.t.Fatalf("the manifest of %s has %s at %s, want %s", configuration, component, l.Commit, commit)
+	}
+}
+
 func (w *world) do(err error) {
 	w.t.Helper()
 	if err != nil {
@@ -368,6 +381,7 @@ type repositories struct {
 	dir     string
 	power   *power
 	updates []integration.Update
+	message string // of the next commit; empty: "a push"
 	before  func() // called before refs of a release move
 }
 
@@ -409,7 +423,7 @@ func (r *repositories) commit(t testing.TB, repo string, at time.Time, files map
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := git.CommitSpec{Files: map[string][]byte{}, Message: "a push", Author: git.Signature{Name: "ada", Email: "ada@example.org"}, Time: at}
+	c := git.CommitSpec{Files: map[string][]byte{}, Message: cmp.Or(r.message, "a push"), Author: git.Signature{Name: "ada", Email: "ada@example.org"}, Time: at}
 	if old != git.Zero {
 		c.Parent = old
 	}

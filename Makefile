@@ -4,12 +4,13 @@
 # make test-long   the long ones too
 # make lint        gofmt, go vet, staticcheck
 # make bench       the benchmarks of packages; bench-debian, bench-farm, bench-hash: see docs/bench/README.md
+# make bench-queue the policies of the integration queue in simulation: docs/bench/queue.md
 # make build       bin/slipway
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-real test test-long lint bench bench-debian bench-farm bench-hash setup
+.PHONY: build demo demo-real test test-long lint bench bench-queue bench-debian bench-farm bench-hash setup
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
@@ -59,3 +60,6 @@ bench-farm:
 	@scripts/setup demo
 	@$(MAKE) --no-print-directory build
 	@scripts/bench-farm
+
+bench-queue: build
+	@scripts/bench-queue

@@ -14,6 +14,7 @@ import (
 	"slipway.dev/slipway/internal/platform/git"
 	"slipway.dev/slipway/internal/platform/jobs/jobstest"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/store"
 	"slipway.dev/slipway/internal/store/storetest"
 )
@@ -336,12 +337,16 @@ func TestNeedsProblems(t *testing.T) {
 		got = append(got, p.Error().Error())
 	}
 	want := []string{
-		"components need each other in a circle: a needs b needs c needs a (remove one of these needs, or move what both share into a component of its own)",
+		"components need each other in a circle: a needs b needs c needs a (remove one of these needs, move what both share into a component of its own, or say in product.yaml with bootstrap: where it starts)",
 		"the component b needs x, which the product does not have (add x to the components of product.yaml, or remove the need)",
-		"components need each other in a circle: d needs d (remove one of these needs, or move what both share into a component of its own)",
+		"components need each other in a circle: d needs d (remove one of these needs, move what both share into a component of its own, or say in product.yaml with bootstrap: where it starts)",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
+	}
+	// A circle that the product says how to start is none.
+	if left := n.Without([]spec.Bootstrap{{From: "c", To: "a"}, {From: "d", To: "d"}}).Problems([]string{"d", "c", "b", "a"}); len(left) != 1 || left[0].Unknown != "x" {
+		t.Errorf("%+v", left)
 	}
 }
 

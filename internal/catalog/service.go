@@ -12,6 +12,7 @@ import (
 
 // Service answers what exists.
 type Service struct {
+	pins  pins
 	st    slipway.Store[Tx]
 	files Files
 }
@@ -132,16 +133,24 @@ func (s *Service) Heads(ctx context.Context, product string) ([]slipway.Pin, err
 		return nil, err
 	}
 	pins := []slipway.Pin{}
+	known := map[string]heads{} // by repository: what its refs are is asked once
 	for _, name := range slices.Sorted(maps.Keys(p.Components)) {
 		ref := p.Components[name]
-		commit, err := s.files.Resolve(ctx, ref.Repo, "refs/heads/"+ref.Branch)
-		if err == nil {
-			var pin slipway.Pin
-			if pin, err = s.PinAt(ctx, name, ref, commit); err == nil {
-				pins = append(pins, pin)
+		of, ok := known[ref.Repo]
+		if !ok {
+			if of, err = s.heads(ctx, ref.Repo); err != nil && !slipway.Is(err, slipway.NotFound) {
+				return nil, err
 			}
+			known[ref.Repo] = of
 		}
-		if err != nil && !slipway.Is(err, slipway.NotFound) {
+		commit, ok := of.branch["refs/heads/"+ref.Branch]
+		if !ok {
+			continue
+		}
+		pin, err := s.pinned(ctx, name, ref, commit, of)
+		if err == nil {
+			pins = append(pins, pin)
+		} else if !slipway.Is(err, slipway.NotFound) {
 			return nil, err
 		}
 	}

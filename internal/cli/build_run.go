@@ -61,7 +61,8 @@ differ, 8 nothing can be built on this machine.`,
 			}
 			if len(args) == 1 {
 				d.Dir = args[0]
-				if _, err := os.Stat(d.Dir); err != nil && cmd.HasSubCommands() && len(cmd.SuggestionsFor(d.Dir)) > 0 {
+				cmd.SuggestionsMinimumDistance = 2
+				if _, err := os.Stat(d.Dir); err != nil && len(cmd.SuggestionsFor(d.Dir)) > 0 { // a verb is misspelt
 					return unknownVerb(cmd, d.Dir)
 				}
 			}

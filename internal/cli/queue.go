@@ -14,7 +14,7 @@ import (
 func (a *app) queueCmd() *cobra.Command {
 	return parent("queue", "Work with a product's integration queue",
 		a.queueListCmd(), a.queueShowCmd(), a.queueWhyCmd(), a.queueAddCmd(), a.queueDequeueCmd(), a.queueRequeueCmd(),
-		a.queuePromoteCmd(), a.queueFreezeCmd(), a.queueResumeCmd(), a.queueVerifyCmd())
+		a.queuePromoteCmd(), a.queueFreezeCmd(), a.queueResumeCmd(), a.queueVerifyCmd(), a.queueSimulateCmd())
 }
 
 func (a *app) queueListCmd() *cobra.Command {

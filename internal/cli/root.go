@@ -152,7 +152,7 @@ tagged release that runs on the product's nodes.`,
 	)...)
 	root.AddCommand(grouped("road",
 		a.repoCmd(), a.changeCmd(), a.whereCmd(), a.whyCmd(), a.whyBuiltCmd(), a.whyRebuiltCmd(), a.productCmd(), a.componentCmd(), a.graphCmd(), a.checkCmd(), a.schemaCmd(),
-		a.buildCmd(), a.waveCmd(), a.rebuildCmd(), a.provenanceCmd(), a.sbomCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
+		a.buildCmd(), a.buildrootCmd(), a.waveCmd(), a.rebuildCmd(), a.provenanceCmd(), a.sbomCmd(), a.queueCmd(), a.waiverCmd(), a.releaseCmd(), a.composeCmd(), a.modelCmd(), a.deployCmd(), a.experimentCmd(), a.nodeCmd(), a.eventsCmd(),
 	)...)
 	root.AddCommand(grouped("admin",
 		a.loginCmd(), a.whoamiCmd(), a.userCmd(), a.tokenCmd(), a.gitCredentialCmd(), a.notifyCmd(), a.jobsCmd(), a.taskCmd(), a.gcCmd(), a.versionCmd(),

@@ -62,14 +62,13 @@ func (a attested) Attestable(ctx context.Context, id string) (provenance.Build, 
 // maker finds the build that made what b took for a need: the waves that b belongs to name it.
 func (a attested) maker(ctx context.Context, b build.Build, need string) (build.Build, bool, error) {
 	for _, id := range b.Waves {
-		w, err := a.builds.WaveRecord(ctx, id)
+		c, err := a.builds.Part(ctx, id, need)
 		if slipway.Is(err, slipway.NotFound) {
 			continue
 		}
 		if err != nil {
 			return build.Build{}, false, err
 		}
-		c := w.Components[need]
 		if c.Build == "" || c.Artifact != b.Inputs[need] {
 			continue
 		}

@@ -12,7 +12,8 @@
 //	artifacts/     everything that was built, by digest
 //	bus/           the embedded message bus, unless Config.Bus names another
 //	composes/      finished composes
-//	logs/          logs of builds under way
+//	logs/          logs of tasks under way
+//	work/          what the sandboxes of builds under way see
 //	keys/          the key that signs packages and repositories
 //	admin-token    an API token of the role admin, for whoever may read the folder
 //

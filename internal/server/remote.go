@@ -25,6 +25,7 @@ func (r *running) executor(disk *artifact.Disk) (execution.Executor, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.log.Info("builds run in sandboxes", "limits", box.Bounds())
 		return local.New(disk, box, local.Config{Dir: r.cfg.dir("work"), Host: build.Fingerprint()})
 	}
 	cfg, err := remote.Parse(r.cfg.Remote)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"path/filepath"
@@ -105,7 +106,7 @@ func (r *running) wire(ctx context.Context) error {
 	s.deploy = deploy.New(store.Scope(db, func(tx *store.Tx) deploy.Tx { return tx }), deploy.Deps{
 		Releases: s.release, Composes: deployComposes{s.compose, r.url}, Files: s.source, Nodes: s.lab, Agents: s.poker,
 	})
-	about := attested{s.build, s.compose, s.release, disk, "local"}
+	about := attested{s.build, s.compose, s.release, disk, cmp.Or(r.cfg.Remote, "local")}
 	s.provenance, err = provenance.New(store.Scope(db, func(tx *store.Tx) provenance.Tx { return tx }),
 		provenance.Deps{Builds: about, Composes: about, Releases: s.release, Artifacts: disk},
 		provenance.Config{Keys: filepath.Join(r.cfg.dir("keys"), "provenance"), Builder: provenance.Builder{ID: r.url, Version: r.cfg.Version}})

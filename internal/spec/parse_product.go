@@ -111,9 +111,12 @@ func (f *file) bootstrap(n *node, components []string) []Bootstrap {
 	var all []Bootstrap
 	for _, item := range n.items {
 		b := Bootstrap{From: item.str("from"), To: item.str("to"), At: item.str("at")}
+		if b.From == "" || b.To == "" {
+			continue // the schema tells it
+		}
 		f.knownText(item.get("from"), b.From, "component", components)
 		f.knownText(item.get("to"), b.To, "component", components)
-		if b.From == b.To && b.From != "" {
+		if b.From == b.To {
 			f.at(item, "name the component that it needs", "%s cannot start from itself", b.From)
 		}
 		if slices.ContainsFunc(all, func(o Bootstrap) bool { return o.From == b.From && o.To == b.To }) {

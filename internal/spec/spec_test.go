@@ -203,6 +203,30 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestGuide reads the examples of the guide to buildroots.
+func TestGuide(t *testing.T) {
+	text, err := os.ReadFile("../../docs/guides/buildroots.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read int
+	for _, part := range strings.Split(string(text), "```yaml\n")[1:] {
+		example, _, _ := strings.Cut(part, "```")
+		if strings.HasPrefix(example, "component:") {
+			_, err = ParseComponent([]byte(example), "guide")
+		} else {
+			_, err = ParseProduct([]byte("product: ferry\ncomponents: {libtide: }\nconfigurations: {deck: }\n"+example), "guide")
+		}
+		if err != nil {
+			t.Errorf("%v\n%s", err, example)
+		}
+		read++
+	}
+	if read != 3 {
+		t.Errorf("%d examples", read)
+	}
+}
+
 func TestPlace(t *testing.T) {
 	data := []byte("component: top\nneeds:\n  - base\n  - middle\nbuild: {run: make}\n")
 	for _, c := range []struct {

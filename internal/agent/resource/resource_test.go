@@ -262,9 +262,18 @@ func TestExecTimeoutEndsTheWholeGroup(t *testing.T) {
 	}
 	pid, err := os.ReadFile(filepath.Join(h.Root(), "pid"))
 	must(t, err)
-	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
-	if err == nil && !strings.Contains(string(stat), ") Z ") {
-		t.Fatalf("the child lives on: %s", stat)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for tick := time.NewTicker(5 * time.Millisecond); ; { // it was killed; the kernel takes a moment
+		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the child lives on: %s", stat)
+		}
 	}
 	lies := want(t, plan.TypeExec, "y", plan.Exec{Command: []string{"true"}, Creates: "/never"})
 	if err := handler(t, h, lies).Apply(t.Context(), lies); err == nil || !strings.Contains(err.Error(), "the command succeeded, but /never is not there") {

@@ -137,6 +137,7 @@ func New(s Services) *API {
 	a.composes()
 	a.deployments()
 	a.builds()
+	a.buildroots()
 	a.rebuilds()
 	a.farm()
 	a.provenance()

@@ -7,14 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"slipway.dev/slipway/internal/slipway"
 )
-
-// stages are the folders over which a root process may mount, in its own mount namespace, the place where the
-// sandbox's user reaches the mounts.
-var stages = []string{"/mnt", "/media", "/srv", "/opt", "/home"}
 
 // startScript starts a sandbox. Arguments: how many control groups to join, and their folders; the limits of each process: bytes of a
 // file in blocks of 512, seconds of processor time, private memory in KiB or "unlimited". A lower limit that this process has itself
@@ -31,36 +26,28 @@ ulimit -d "$3" 2>/dev/null || :
 shift 3
 `
 
-// stageScript goes on as root, alone in its mount namespace. Arguments: the stage, the user id, the number of mounts, their
-// sources, and what to become.
-const stageScript = `stage=$1 uid=$2 n=$3; shift 3
-mount -t tmpfs -o mode=755,size=1m slipway "$stage"
-i=0
-while [ $i -lt $n ]; do
-  mkdir "$stage/$i"
-  mount --bind "$1" "$stage/$i"
-  shift; i=$((i+1))
-done
+// dropScript becomes the sandbox's user. Arguments: its id, and what to run.
+const dropScript = `uid=$1; shift
 exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs --pdeathsig KILL -- "$@"`
 
 // processScript bounds the processes from inside, where only those of the sandbox count. Arguments: how many, and what to run. Shells
 // differ in the letter.
 const processScript = `ulimit -u "$1" 2>/dev/null || ulimit -p "$1"; shift; exec "$@"`
 
-// command returns the whole command line for a spec.
-func (r *Runner) command(spec Spec, g *group) ([]string, error) {
+// command returns the whole command line for a spec, and the stage that it needs, if any.
+func (r *Runner) command(spec Spec, g *group) ([]string, *stage, error) {
 	bwrap, err := exec.LookPath("bwrap")
 	if err != nil {
-		return nil, slipway.Errorf(slipway.Unavailable, "bubblewrap is not installed: %w", err).Try("apt-get install bubblewrap")
+		return nil, nil, slipway.Errorf(slipway.Unavailable, "bubblewrap is not installed: %w", err).Try("apt-get install bubblewrap")
 	}
 	if len(spec.Argv) == 0 {
-		return nil, slipway.Errorf(slipway.Internal, "a sandbox needs a command")
+		return nil, nil, slipway.Errorf(slipway.Internal, "a sandbox needs a command")
 	}
 	root := hostRoot()
 	sources := []string{r.etc}
 	if spec.Root != "" {
 		if root, err = readRoot(spec.Root); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		sources = append(sources, spec.Root)
 	}
@@ -80,39 +67,18 @@ func (r *Runner) command(spec Spec, g *group) ([]string, error) {
 	argv = append(argv, strconv.FormatInt((l.OutputBytes+511)/512, 10), strconv.FormatInt(int64(l.CPU.Seconds())+1, 10), memory)
 	if !r.cfg.Root {
 		argv[2] += `exec "$@"`
-		return append(append(argv, bwrap), bwrapArgs(spec, root, sources)...), nil
+		return append(append(argv, bwrap), bwrapArgs(spec, root, sources)...), nil, nil
 	}
 	stage, err := pickStage(sources)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	reach := make([]string, len(sources))
-	for i := range sources {
-		reach[i] = filepath.Join(stage, strconv.Itoa(i))
-	}
-	argv[2] += stageScript
-	argv = append(argv, stage, strconv.Itoa(r.cfg.UID), strconv.Itoa(len(sources)))
-	argv = append(append(argv, sources...), bwrap)
-	return append(argv, bwrapArgs(spec, root, reach)...), nil
+	argv[2] += dropScript
+	argv = append(argv, strconv.Itoa(r.cfg.UID), bwrap)
+	return append(argv, bwrapArgs(spec, root, stage.reach())...), stage, nil
 }
 
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
-
-// pickStage returns a folder that hides none of the sources when something is mounted over it.
-func pickStage(sources []string) (string, error) {
-	for _, stage := range stages {
-		if fi, err := os.Lstat(stage); err != nil || !fi.IsDir() {
-			continue
-		}
-		hides := slices.ContainsFunc(sources, func(s string) bool {
-			return s == stage || strings.HasPrefix(s, stage+"/")
-		})
-		if !hides {
-			return stage, nil
-		}
-	}
-	return "", slipway.Errorf(slipway.Unavailable, "the sandbox needs one of %s as a mount point", strings.Join(stages, ", ")).Try("mkdir /mnt")
-}
 
 // bwrapArgs is bubblewrap's command line; sources are where it finds /etc, the root if there is one, and then the spec's mounts.
 func bwrapArgs(spec Spec, root []rootEntry, sources []string) []string {

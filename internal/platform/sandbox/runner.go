@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -121,17 +120,18 @@ func (r *Runner) Run(ctx context.Context, spec Spec) (Exit, error) {
 	}
 	defer r.groups.giveBack(group)
 	var argv []string
+	var st *stage
 	if spec.Unconfined {
 		var clear func()
 		argv, clear, err = r.unconfined(spec, group)
 		defer clear()
 	} else {
-		argv, err = r.command(spec, group)
+		argv, st, err = r.command(spec, group)
 	}
 	if err != nil {
 		return Exit{}, err
 	}
-	run := &run{spec: spec, argv: argv, root: r.cfg.Root, group: group}
+	run := &run{spec: spec, argv: argv, stage: st, group: group}
 	return run.do(ctx)
 }
 
@@ -151,9 +151,9 @@ func handOver(dir string, uid int) error {
 
 // run is one sandbox from start to end.
 type run struct {
-	spec Spec
-	argv []string
-	root bool
+	spec  Spec
+	argv  []string
+	stage *stage
 
 	group *group
 	kill  context.CancelCauseFunc
@@ -196,9 +196,6 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// Also before bubblewrap looks after it, a sandbox that is being made dies with this process.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if r.root && !r.spec.Unconfined {
-		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // what is mounted for the sandbox is nobody else's
-	}
 
 	var work sync.WaitGroup
 	work.Go(func() { r.copyLog(logOut) })
@@ -209,18 +206,22 @@ func (r *run) do(parent context.Context) (Exit, error) {
 
 	begin := time.Now()
 	waited := make(chan error, 1)
-	go func() {
-		// "Dies with its parent" means the thread that started it: keep that thread until the end.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+	var unstaged error
+	ownThread(func() {
+		if r.stage != nil {
+			unstaged = r.stage.build()
+		}
+		err := unstaged
+		if err == nil {
+			err = cmd.Start()
+		}
 		logIn.Close()
 		statusIn.Close()
 		if err == nil {
 			err = cmd.Wait()
 		}
 		waited <- err
-	}()
+	})
 	err = <-waited
 	close(stopWatch)
 	if r.spec.Unconfined {
@@ -233,6 +234,8 @@ func (r *run) do(parent context.Context) (Exit, error) {
 
 	cause := context.Cause(ctx)
 	switch {
+	case unstaged != nil:
+		return exit, unstaged
 	case !gone:
 		return exit, infra(errors.New("its processes did not end"), "")
 	case errors.Is(cause, errWall):
@@ -255,10 +258,27 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	default:
 		exit.Status, exit.Code = Exited, *end.code
 		if exit.Code != 0 {
+			if err := r.full(); err != nil {
+				return exit, err
+			}
 			exit.Limit = r.group.hit()
 		}
 	}
 	return exit, nil
+}
+
+// almostFull is how few bytes a disk has left when a command may have failed for want of them.
+const almostFull = 64 << 10
+
+// full is the error of a command that failed while a disk that it may write to was full: that is not its fault.
+func (r *run) full() error {
+	for _, m := range r.spec.Mounts {
+		var st unix.Statfs_t
+		if m.Writable && unix.Statfs(m.Source, &st) == nil && (int64(st.Bavail)*st.Bsize < almostFull || st.Files > 0 && st.Ffree == 0) {
+			return slipway.Errorf(slipway.Unavailable, "the disk is full").At(m.Source).Try("make room on the disk of this folder; then it is tried again")
+		}
+	}
+	return nil
 }
 
 // copyLog moves the output to the log until all writers are gone; it keeps reading after the limit so that nobody hangs.

@@ -354,6 +354,34 @@ func TestSandboxAsUser(t *testing.T) {
 	}
 }
 
+// TestFullDisk fills a small disk: that is not the command's fault, and the error names the folder.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // nobody else can mount a small disk
+	}
+	out := t.TempDir()
+	if err := unix.Mount("small", out, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(out, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	r, err := New(filepath.Join(t.TempDir(), "sandbox"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := Spec{Argv: []string{"sh", "-c", "head -c 9000000 /dev/zero > f"}, Env: map[string]string{"PATH": "/usr/bin"}, Dir: "/build/out", Mounts: []Mount{{Source: out, Target: "/build/out", Writable: true}}}
+	if _, err := r.Run(t.Context(), spec); !slipway.Is(err, slipway.Unavailable) || !strings.Contains(err.Error(), "the disk is full") || !strings.Contains(err.Error(), out) {
+		t.Fatalf("%v", err)
+	}
+	spec.Argv = []string{"sh", "-c", "rm f; exit 3"}
+	if exit, err := r.Run(t.Context(), spec); err != nil || exit.Code != 3 {
+		t.Fatalf("%+v %v", exit, err)
+	}
+}
+
 // TestDiesWithParent kills a process that runs a sandbox, and sees the sandbox go too.
 func TestDiesWithParent(t *testing.T) {
 	if dir := os.Getenv("SLIPWAY_SANDBOX_TEST_FIFO"); dir != "" {

@@ -249,7 +249,9 @@ func (w *world) events(types ...slipway.EventType) (n int) {
 // await blocks until ok, looked at after each commit that tells the ledger something.
 func (w *world) await(what string, ok func() bool) {
 	w.t.Helper()
-	limit := time.After(60 * time.Second)
+	limit := time.After(2 * time.Minute)
+	tick := time.NewTicker(50 * time.Millisecond) // not everything is told to the ledger
+	defer tick.Stop()
 	for {
 		appended := w.db.Appended()
 		if ok() {
@@ -257,6 +259,7 @@ func (w *world) await(what string, ok func() bool) {
 		}
 		select {
 		case <-appended:
+		case <-tick.C:
 		case <-limit:
 			w.t.Fatal("never came: " + what)
 		}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/execution"
 	"slipway.dev/slipway/internal/slipway"
@@ -294,4 +296,31 @@ func TestOddSources(t *testing.T) {
 		}
 	}
 	w.passed(w.wave("healthy", "odd"))
+}
+
+// TestFullDisk fills the disk of the work folders: nobody is blamed, the folder is named, and when there is room again all goes on.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // nobody else can mount a small disk
+	}
+	w := newWorld(t, storetest.Open(t), build.Config{})
+	work := filepath.Join(w.dir, "data", "work")
+	mount := func() {
+		if err := unix.Mount("small", work, "tmpfs", 0, "size=1m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unmount := func() { _ = unix.Unmount(work, unix.MNT_DETACH) }
+	mount()
+	t.Cleanup(unmount)
+	w.commit("big", "components/big", map[string]string{"slipway.yaml": recipe("big", "", "head -c 9000000 /dev/zero > $OUT/f")})
+	w.commit("source", "components/source", map[string]string{"slipway.yaml": recipe("source", "", "cp f $OUT/f"), "f": strings.Repeat("x", 3<<20)})
+	st := w.wave("w1", "big", "source")
+	for _, name := range []string{"big", "source"} {
+		if c := st.Components[name]; c.Outcome != slipway.Infra || !strings.Contains(c.Reason, work) {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+	unmount()
+	w.passed(w.wave("w2", "big", "source"))
 }

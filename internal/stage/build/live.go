@@ -274,6 +274,13 @@ func (s *Service) lay(ctx context.Context, l *live) (err error) {
 	for rest := p.Actions; len(rest) > 0; rest = rest[min(batch, len(rest)):] {
 		last := len(rest) <= batch
 		err := s.store.Update(ctx, func(tx Tx) error {
+			head, err := tx.Waves().Get(ctx, l.head.Request.ID)
+			if err != nil {
+				return err
+			}
+			if head.Rev != l.head.Rev || head.State != slipway.WaveRunning { // cancelled, or paused: the job looks again
+				return slipway.Errorf(slipway.Conflict, "the wave %s moved while it was planned", head.Request.ID)
+			}
 			for _, a := range rest[:min(batch, len(rest))] {
 				if err := tx.Items().Put(ctx, *l.items[a]); err != nil {
 					return err
@@ -281,13 +288,6 @@ func (s *Service) lay(ctx context.Context, l *live) (err error) {
 			}
 			if !last {
 				return nil
-			}
-			head, err := tx.Waves().Get(ctx, l.head.Request.ID)
-			if err != nil {
-				return err
-			}
-			if head.Rev != l.head.Rev {
-				return slipway.Errorf(slipway.Conflict, "the wave %s moved while it was planned", head.Request.ID)
 			}
 			if err := tx.Orders().Put(ctx, l.order); err != nil {
 				return err

@@ -179,7 +179,11 @@ func (o tasks) Ended(ctx context.Context, tx Tx, id string, t farm.Task) error {
 	if t.Fault == slipway.NotFound { // the source may be what was lost: read it out of git again
 		tx.AfterCommit(func() { o.s.forgetSource(ctx, b) })
 	}
-	return o.s.end(ctx, tx, &b, t.Outcome, t.Reason)
+	reason := t.Reason
+	if b.Unconfined { // nobody shall take it for one that had a sandbox
+		reason += ", unconfined"
+	}
+	return o.s.end(ctx, tx, &b, t.Outcome, reason)
 }
 
 // CancelBuild ends a build that waits or runs; for the waves that wait for it, it was cancelled.

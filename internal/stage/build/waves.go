@@ -142,7 +142,11 @@ func assemble(ctx context.Context, tx Tx, w Wave) (Wave, error) {
 			continue
 		}
 		w.Components[t] = slipway.ComponentBuild{State: waiting, Reason: "the wave is being planned"}
-		if w.State != slipway.WaveRunning {
+		switch w.State {
+		case slipway.WaveRunning:
+		case slipway.WaveCancelled:
+			w.Components[t] = slipway.ComponentBuild{State: skipped, Reason: w.Reason}
+		default:
 			w.Components[t] = slipway.ComponentBuild{State: skipped, Reason: "skipped because the wave could not be planned"}
 		}
 	}

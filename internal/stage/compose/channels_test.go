@@ -78,7 +78,7 @@ func TestComposeForEveryClient(t *testing.T) {
 	// apk: what is for every machine is in each machine's repository.
 	for arch, want := range map[string][]string{"x86_64": {"ferry-1.0.0-r1.apk"}, "aarch64": {"ferry-1.0.0-r1.apk", "dock-1.0.0-r1.apk"}} {
 		for _, file := range want {
-			p, err := apkrepo.Read(filepath.Join(dir, "Edge/apk", arch, file))
+			p, err := apkrepo.Read(filepath.Join(dir, "Desk/apk", arch, file))
 			if err != nil || !strings.HasPrefix(p.Signer, "slipway-") {
 				t.Errorf("%s/%s: %+v, %v", arch, file, p, err)
 				continue
@@ -87,7 +87,7 @@ func TestComposeForEveryClient(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if status, _ := fetch(t, base+"/Edge/apk/"+arch+"/APKINDEX.tar.gz"); status != 200 {
+		if status, _ := fetch(t, base+"/Desk/apk/"+arch+"/APKINDEX.tar.gz"); status != 200 {
 			t.Errorf("the index of %s: %d", arch, status)
 		}
 	}
@@ -96,7 +96,7 @@ func TestComposeForEveryClient(t *testing.T) {
 		t.Errorf("the SBOM: %s", sbom)
 	}
 	_, page := fetch(t, base+"/")
-	for _, want := range []string{"npm install --registry", "@quay/ferry", "apk add -X", "skopeo copy", "metadata/sbom.cdx.json"} {
+	for _, want := range []string{"npm install --registry", "apk add -X", "skopeo copy", "metadata/sbom.cdx.json"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -363,10 +363,10 @@ func TestHoursOfTheQueue(t *testing.T) {
 	w.product(map[string]string{spec.ProductFile: fleetFile + "queue:\n  hours: [mon-fri 08:00-18:00]\n"}) // the clock says Saturday
 	w.app("app 2")
 	w.settle()
-	w.want(3, integration.Queued, "the queue is frozen: outside its hours until Mon 08:00 UTC")
+	w.want(2, integration.Queued, "the queue is frozen: outside its hours until Mon 08:00 UTC")
 	w.clock.Advance(48 * time.Hour)
 	w.settle()
-	w.want(3, integration.Landed)
+	w.want(2, integration.Landed)
 }
 
 func TestASupersededEntryByPolicy(t *testing.T) {
@@ -476,5 +476,51 @@ func (w *world) verified(number int64) {
 	}
 	if len(v.Findings) < 5 {
 		w.t.Errorf("entry %d: only %d findings", number, len(v.Findings))
+	}
+}
+
+// tenChanges pushes ten changes to five components at once, two of them bad, and returns how many experiments were run for them.
+func tenChanges(t *testing.T, policy string) int {
+	t.Helper()
+	w := fleet(t, "queue: {policy: "+policy+"}\n")
+	w.lab.nodes = 2
+	before := len(w.lab.order)
+	bad := map[int64]string{5: "float (sea) failed", 8: "unit of lib failed"}
+	for _, push := range [][2]string{{"app", "app 2"}, {"lib", "lib 2"}, {"bell", "bell 2"}, {"hull", "hull 2, no float"}, {"mast", "mast 2"},
+		{"app", "app 3"}, {"lib", "lib 3, no unit"}, {"bell", "bell 3"}, {"mast", "mast 3"}, {"app", "app 4"}} {
+		w.move(push[0], push[1])
+	}
+	w.settle()
+	last := map[string]int64{}
+	for _, r := range w.releases()[1:] {
+		for _, pin := range r.Moved {
+			number := int64(0)
+			for _, e := range w.entries() {
+				if len(e.Pins) == 1 && e.Pins[0].Commit == pin.Commit {
+					number = e.Number
+				}
+			}
+			if number <= last[pin.Component] {
+				t.Errorf("%s: entry %d of %s landed after entry %d", policy, number, pin.Component, last[pin.Component])
+			}
+			last[pin.Component] = number
+		}
+	}
+	for n := int64(2); n <= 11; n++ {
+		if why, is := bad[n]; is {
+			w.want(n, integration.Rejected, why)
+			continue
+		}
+		w.want(n, integration.Landed)
+		w.verified(n)
+	}
+	return w.ran(before)
+}
+
+func TestTenChangesTwoOfThemBad(t *testing.T) {
+	serial, slipway := tenChanges(t, "serial"), tenChanges(t, "slipway")
+	t.Logf("experiments for ten changes: serial %d, slipway %d", serial, slipway)
+	if slipway >= serial {
+		t.Errorf("speculation ran %d experiments, the serial queue %d", slipway, serial)
 	}
 }

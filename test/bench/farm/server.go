@@ -142,7 +142,7 @@ func (s *server) push(ctx context.Context, dir, repo, message string) error {
 
 // wait asks again and again until is says so.
 func wait(ctx context.Context, what string, is func() (bool, error)) error {
-	every := time.NewTicker(20 * time.Millisecond)
+	every := time.NewTicker(50 * time.Millisecond)
 	defer every.Stop()
 	for {
 		if ok, err := is(); ok || err != nil {

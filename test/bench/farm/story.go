@@ -273,5 +273,5 @@ func (b *bench) again(ctx context.Context, sources string) error {
 
 func counts(r client.Rebuild) string {
 	c := r.Counts
-	return fmt.Sprintf("%d built, %d reused, of which %d were cut off", c.Built, c.Reused, c.CutOff)
+	return fmt.Sprintf("%d built, %d reused, %d cut off", c.Built, c.Reused, c.CutOff)
 }

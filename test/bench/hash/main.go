@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/test/bench/report"
@@ -44,7 +45,11 @@ func run(ctx context.Context, w io.Writer, in string) error {
 	page := report.New(ctx, w, "From files to a digest", "make bench-hash", []string{"sha256sum", "--version"})
 	page.Text("The same files, once by sha256sum and once by what reads sources and outputs of builds (`artifact.PutTree`). All were read before, so that they come from " +
 		"memory. Median, shortest and longest of five runs each, in turn.")
-	small, err := copyOf(filepath.Join(runtime.GOROOT(), "src"), filepath.Join(dir, "small"))
+	goroot, _, err := report.Run(ctx, "go", "env", "GOROOT")
+	if err != nil {
+		return err
+	}
+	small, err := copyOf(filepath.Join(strings.TrimSpace(string(goroot)), "src"), filepath.Join(dir, "small"))
 	if err != nil {
 		return err
 	}

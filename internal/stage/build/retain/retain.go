@@ -241,7 +241,7 @@ func (s *Service) build(d Document, add func(string, ...artifact.Digest)) error 
 		return fmt.Errorf("read build %s: %w", d.ID, err)
 	}
 	if s.young(b.Finished, s.keep.Builds) {
-		add("recent builds", b.Output, b.Source, b.Own, b.Key)
+		add("recent builds", b.Output, b.Source, b.Own, b.Key, b.Extra, b.Root, b.Lock)
 		for _, in := range b.Inputs {
 			add("recent builds", in)
 		}

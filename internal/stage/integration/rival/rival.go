@@ -25,7 +25,7 @@ func SpeculateAll() speculate.Planner {
 // order, and runs again what it knows to be a flake. No policy that tests every entry by itself and keeps the order does better; batches and
 // bypass can.
 func Oracle() speculate.Planner {
-	return speculate.New(speculate.Options{Known: true, MaxBatch: 1, Bypass: -1, Terse: true})
+	return speculate.New(speculate.Options{Known: true, Doubt: 0.5, MaxFails: 1000, Retries: 1000, MaxBatch: 1, Bypass: -1, Terse: true})
 }
 
 // line is what a policy of one line works on: for each live entry its checks on the base and some entries before it.

@@ -160,7 +160,7 @@ func predictorOf(w *Workload, kind string, seed uint64) (func(*Change) float64, 
 // result measures what happened. Turnaround is of the entries that landed, among those that arrived after the first tenth and before the last
 // seventh, so that neither the empty queue at the beginning nor its end counts.
 func (s *world) result() Result {
-	r := Result{Profile: s.w.Name, Load: s.w.Load, Entries: len(s.w.Changes), Plans: s.plans, StarvationAge: s.oldest, Bypassed: s.bypassed}
+	r := Result{Profile: s.w.Name, Load: s.w.Load, Entries: len(s.w.Changes), Plans: s.plans, StarvationAge: s.oldest, Bypassed: s.bypassed, WrongEvictions: s.wrong}
 	first, last := len(s.w.Changes)/10, len(s.w.Changes)-len(s.w.Changes)/7
 	close := s.w.Changes[len(s.w.Changes)-1].At
 	var turnaround []float64
@@ -176,9 +176,6 @@ func (s *world) result() Result {
 		} else {
 			r.Evicted++
 		}
-		if e.wrong {
-			r.WrongEvictions++
-		}
 	}
 	slices.Sort(turnaround)
 	quantile := func(q float64) float64 {
@@ -189,21 +186,14 @@ func (s *world) result() Result {
 	}
 	r.P50, r.P95, r.P99 = quantile(0.5), quantile(0.95), quantile(0.99)
 	r.BuildsPerChange = float64(s.started) / float64(len(s.w.Changes))
-	for edge, minutes := range s.rigs {
-		_ = edge
-		r.RigMinutes += minutes
-	}
-	edges := make([]speculate.Edge, 0, len(s.rigs))
-	for e := range s.rigs {
-		edges = append(edges, e)
-	}
-	for _, e := range edges {
+	for _, e := range s.edges {
+		r.RigMinutes += s.rigs[e]
 		if !s.used[e] {
 			r.WastedRigMinutes += s.rigs[e]
 		}
 	}
 	for i, p := range s.w.Pools {
-		r.Utilization = max(r.Utilization, s.busy[i]/float64(p.Total)/max(s.now, 1))
+		r.Utilization = max(r.Utilization, s.atClose[i]/float64(p.Total)/max(close, 1))
 	}
 	return r
 }

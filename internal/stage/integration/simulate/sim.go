@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"slipway.dev/slipway/internal/slipway"
-	"slipway.dev/slipway/internal/stage/integration/predict"
 	"slipway.dev/slipway/internal/stage/integration/speculate"
 )
 
@@ -25,7 +24,6 @@ type run struct {
 	outcome    slipway.Outcome
 	where      string
 	slots      int // index of its pool
-	stopped    bool
 	index      int // in the heap
 }
 
@@ -52,7 +50,6 @@ type ended struct {
 	at     float64
 	landed bool
 	why    speculate.Why
-	wrong  bool
 }
 
 // world is one simulation under way.
@@ -75,16 +72,19 @@ type world struct {
 	ended    []ended
 	tries    map[speculate.Edge]int
 	pools    map[string]int
-	dirty    bool
 	lastRun  int64
 	started  int
 	busy     []float64 // minutes by pool
 	used     map[speculate.Edge]bool
 	rigs     map[speculate.Edge]float64 // rig minutes by edge
+	edges    []speculate.Edge           // its keys, in the order in which they came
 	plans    int
 	seed     uint64
-	frozen   int
 	bypassed int
+	wrong    int                  // evictions of innocents
+	again    map[speculate.ID]int // how often each came again after that
+	digest   map[speculate.ID]speculate.State
+	atClose  []float64 // minutes that each pool was busy until the last arrival
 	oldest   float64
 }
 
@@ -93,10 +93,11 @@ type world struct {
 func simulate(w *Workload, planner speculate.Planner, predict func(*Change) float64, learn func(*Change, bool), seed uint64, progress func(done, all int)) (*world, error) {
 	s := &world{w: w, planner: planner, predict: predict, learn: learn, ledger: speculate.NewLedger(), running: map[int64]*run{},
 		landed: map[speculate.ID]bool{}, ended: make([]ended, len(w.Changes)), tries: map[speculate.Edge]int{}, pools: map[string]int{},
-		busy: make([]float64, len(w.Pools)), used: map[speculate.Edge]bool{}, rigs: map[speculate.Edge]float64{}, seed: seed}
+		busy: make([]float64, len(w.Pools)), used: map[speculate.Edge]bool{}, again: map[speculate.ID]int{}, digest: map[speculate.ID]speculate.State{}, rigs: map[speculate.Edge]float64{}, seed: seed}
 	for t, c := range w.Checks {
 		s.base = append(s.base, speculate.Digest("base of "+c.Name))
 		s.ledger.Prove(t, s.base[t])
+		s.ledger.Base(t, s.base[t])
 	}
 	for i, p := range w.Pools {
 		s.free = append(s.free, p.Total)
@@ -106,6 +107,7 @@ func simulate(w *Workload, planner speculate.Planner, predict func(*Change) floa
 		s.ended[i].at = -1
 	}
 	open := len(w.Changes)
+	close := w.Changes[open-1].At
 	for open > 0 {
 		at := math.Inf(1)
 		if s.next < len(w.Changes) {
@@ -118,6 +120,9 @@ func simulate(w *Workload, planner speculate.Planner, predict func(*Change) floa
 			return nil, fmt.Errorf("minute %.0f: nothing runs and nothing comes, but %d entries wait, first %d", s.now, len(s.live), s.live[0].ID)
 		}
 		s.now = max(s.now, math.Ceil(at/tick)*tick)
+		if s.now > close && s.atClose == nil {
+			s.atClose = s.busyUntil(close)
+		}
 		s.arrive()
 		s.finish()
 		before := len(s.live)
@@ -132,18 +137,35 @@ func simulate(w *Workload, planner speculate.Planner, predict func(*Change) floa
 	return s, nil
 }
 
+// busyUntil is how long each pool was busy until a moment that is not after the next event.
+func (s *world) busyUntil(at float64) []float64 {
+	busy := slices.Clone(s.busy)
+	for _, r := range s.runs {
+		busy[r.slots] += max(0, min(at, r.end)-r.start)
+	}
+	return busy
+}
+
 func (s *world) arrive() {
 	for s.next < len(s.w.Changes) && s.w.Changes[s.next].At <= s.now {
 		c := s.w.Changes[s.next]
 		s.next++
-		e := speculate.Entry{ID: c.ID, Digest: speculate.Digest(fmt.Sprint("entry ", c.ID)), Needs: slices.Clone(c.Needs), DependsOn: c.DependsOn,
-			Arrived: c.At, P: s.predict(c)}
-		for k := range e.Needs { // predicted within 10 %
-			e.Needs[k].Minutes *= 0.9 + 0.2*chance(s.seed, "length", c.ID, k)
-		}
-		e.Rank = speculate.Place(s.live, e)
-		s.live = append(s.live, e)
+		s.enter(c)
 	}
+}
+
+// enter puts a change at the end of the queue; one that was thrown out and comes again is a new patchset.
+func (s *world) enter(c *Change) {
+	s.digest[c.ID] = speculate.Digest(fmt.Sprint("entry ", c.ID, " ", s.again[c.ID]))
+	e := speculate.Entry{ID: c.ID, Digest: s.digest[c.ID], Needs: slices.Clone(c.Needs), DependsOn: c.DependsOn,
+		Arrived: c.At, P: s.predict(c)}
+	for k := range e.Needs { // predicted within 10 %
+		e.Needs[k].Minutes *= 0.9 + 0.2*chance(s.seed, "length", c.ID, k)
+	}
+	if n := len(s.live); n > 0 {
+		e.Rank = s.live[n-1].Rank + 1
+	}
+	s.live = append(s.live, e)
 }
 
 // finish takes in the runs that have ended.
@@ -170,7 +192,7 @@ func (s *world) learnt(r *run) {
 			case n.Check != r.Edge.Check:
 			case r.outcome == slipway.Pass:
 				n.Passed, n.Failed = true, 0
-			case r.outcome == slipway.Fail && len(r.Covers) == 1 && s.ledger.Proven(r.Edge.Check, r.Edge.To.Minus(e.Digest)):
+			case r.outcome == slipway.Fail && len(r.Covers) == 1 && s.ledger.Alone(r.Edge.Check, r.Edge.To, e.Digest):
 				n.Failed++
 			}
 		}
@@ -180,6 +202,9 @@ func (s *world) learnt(r *run) {
 func (s *world) account(r *run, until float64) {
 	s.busy[r.slots] += until - r.start
 	if s.w.Pools[r.slots].Weight > 1 {
+		if _, has := s.rigs[r.Edge]; !has {
+			s.edges = append(s.edges, r.Edge)
+		}
 		s.rigs[r.Edge] += until - r.start
 	}
 }
@@ -208,7 +233,6 @@ func (s *world) act() error {
 		p := s.planner.Plan(&snap)
 		s.plans++
 		s.memory = p.Memory
-		s.frozen += len(p.Freeze)
 		for _, c := range p.Cancel {
 			s.cancel(c.Run)
 		}
@@ -222,6 +246,9 @@ func (s *world) act() error {
 				return err
 			}
 		}
+		for _, id := range p.Yield {
+			s.yield(id)
+		}
 		for _, st := range p.Start {
 			if err := s.start(st); err != nil {
 				return err
@@ -232,6 +259,16 @@ func (s *world) act() error {
 		}
 	}
 	return fmt.Errorf("the policy does not come to rest")
+}
+
+func (s *world) yield(id speculate.ID) {
+	i := slices.IndexFunc(s.live, func(e speculate.Entry) bool { return e.ID == id })
+	if i < 0 || i == len(s.live)-1 {
+		return
+	}
+	e := s.live[i]
+	e.Rank = s.live[len(s.live)-1].Rank + 1
+	s.live = append(slices.Delete(slices.Clone(s.live), i, i+1), e)
 }
 
 func (s *world) cancel(id int64) {
@@ -336,7 +373,7 @@ func (s *world) land(l speculate.Landing) error {
 			if _, has := moves[n.Check]; !has {
 				checks = append(checks, n.Check)
 			}
-			moves[n.Check] = moves[n.Check].Plus(speculate.Digest(fmt.Sprint("entry ", id)))
+			moves[n.Check] = moves[n.Check].Plus(s.digest[id])
 		}
 	}
 	slices.Sort(checks)
@@ -346,6 +383,7 @@ func (s *world) land(l speculate.Landing) error {
 			return fmt.Errorf("entries %v landed on a tuple on which %s was not proven", l.Entries, s.w.Checks[t].Name)
 		}
 		s.base[t] = to
+		s.ledger.Base(t, to)
 	}
 	if why := speculate.Verify(l.Certificate, s.w.Checks, s.ledger); why != "" {
 		return fmt.Errorf("the certificate of %v does not hold: %s", l.Entries, why)
@@ -385,7 +423,13 @@ func (s *world) evict(e speculate.Eviction) error {
 	for _, d := range c.DependsOn {
 		innocent = innocent && s.landed[d]
 	}
-	s.end(c, ended{at: s.now, why: e.Why, wrong: innocent})
+	if innocent {
+		s.wrong++
+		s.again[c.ID]++
+		s.enter(c)
+		return nil
+	}
+	s.end(c, ended{at: s.now, why: e.Why})
 	return nil
 }
 
@@ -396,5 +440,3 @@ func (s *world) end(c *Change, how ended) {
 		s.learn(c, how.landed)
 	}
 }
-
-var _ predict.Predictor = (*predict.Rate)(nil)

@@ -17,7 +17,6 @@ type Options struct {
 	Supersede bool    // a newer version in the queue replaces an entry that has not begun
 	Known     bool    // predictions are certain: of an oracle
 	Coin      bool    // predictions are ignored: every entry is even odds, and every outcome of those ahead is speculated on
-	solo      bool    // no run speaks for those before its entry
 	Terse     bool    // no reasons for waiting entries, for simulations
 }
 

@@ -43,9 +43,8 @@ type view struct {
 	gone    string // why it cannot stay
 	why     Why
 	stuck   string // why nothing can run for it
-	late    float64
-	out     bool // of the landing
-	batch   bool // shares the blame of a failed batch
+	out     bool   // of the landing
+	batch   bool   // shares the blame of a failed batch
 	// yields: it failed on the base alone, and is run again to rule out a flake; those behind it do not wait for that.
 	yields bool
 }
@@ -84,7 +83,6 @@ type world struct {
 	needed    []float64 // by run: chance that it is needed; -1: not known yet
 	ahead     []int
 	doomed    []bool
-	vouched   map[member]int  // (entry, need): the entry whose run speaks for it too
 	again     map[member]bool // (entry, check): a run tells whether its failure was a flake
 	suspect   []float64       // by entry: share of the blame of a batch
 }
@@ -386,7 +384,7 @@ func (w *world) weigh(i, k int, prior float64) bool {
 // passOdds are the odds against a pass, from the logarithm of its chance.
 func passOdds(lnPass float64) float64 {
 	p := math.Exp(lnPass)
-	return max(1-p, 1e-6) / max(p, 1e-6)
+	return max(1-p, 1e-12) / max(p, 1e-12)
 }
 
 // passLog is the logarithm of the predicted chance that an entry passes one check.

@@ -1,0 +1,38 @@
+package predict_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"slipway.dev/slipway/internal/stage/integration/predict"
+)
+
+// Entries that fail more the greater their first feature is, and more in one component: who looks at that predicts better and stays calibrated.
+func TestPredictorsLearnAndAreCalibrated(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	predictors := map[string]predict.Predictor{"rate": &predict.Rate{}, "history": &predict.History{}, "logistic": &predict.Logistic{}}
+	scores := map[string]*predict.Calibration{"rate": {}, "history": {}, "logistic": {}}
+	for n := range 4000 {
+		s := predict.Subject{Components: []string{"steady"}, Features: []float64{rng.NormFloat64(), 0}}
+		if rng.IntN(3) == 0 {
+			s.Components, s.Features[1] = []string{"risky"}, 1
+		}
+		landed := rng.Float64() < 1/(1+math.Exp(-(2.5-1.5*s.Features[0]-2*s.Features[1])))
+		for name, p := range predictors {
+			if n > 1000 {
+				scores[name].Add(p.Predict(s), landed)
+			}
+			p.Learn(s, landed)
+		}
+	}
+	rate, history, logistic := scores["rate"].Brier(), scores["history"].Brier(), scores["logistic"].Brier()
+	if !(logistic < history && history < rate) {
+		t.Fatalf("Brier scores: rate %.3f, history %.3f, logistic %.3f", rate, history, logistic)
+	}
+	for _, b := range scores["logistic"].Bands(5) {
+		if math.Abs(b.Said-b.Landed) > 0.08 {
+			t.Errorf("said %.2f, and %.2f landed", b.Said, b.Landed)
+		}
+	}
+}

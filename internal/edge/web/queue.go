@@ -3,6 +3,8 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
@@ -22,6 +24,17 @@ func (s *Server) queues() {
 		}
 		entries, err := s.Queue.Entries(r.Context(), slipway.Query{Product: product, Newest: true, After: r.URL.Query().Get("after"), Limit: pageSize + 1})
 		entries, next := cut(entries, integration.Entry.ID)
+		slices.SortStableFunc(entries, func(a, b integration.Entry) int { // the open ones first, as they stand; the others newest first
+			switch open := b.Phase.Open(); {
+			case a.Phase.Open() != open && open:
+				return 1
+			case a.Phase.Open() != open:
+				return -1
+			case open:
+				return integration.Compare(a, b)
+			}
+			return 0
+		})
 		id, _ := auth.From(r.Context())
 		return view{Title: "Queue of " + product, Product: product, Topics: []string{product + ":integration."}, Body: queuePage(product, q, entries, next, id)}, err
 	})
@@ -91,6 +104,12 @@ func (s *Server) entry(r *http.Request) (view, error) {
 			return view{}, err
 		}
 	}
+	var trials []integration.Trial
+	if e.Candidate != "" {
+		if trials, err = s.Queue.Trials(r.Context(), e.Product, e.Candidate); err != nil {
+			return view{}, err
+		}
+	}
 	var runs []run
 	for _, x := range e.Experiments {
 		status, err := s.Lab.Get(r.Context(), x.ID)
@@ -105,11 +124,39 @@ func (s *Server) entry(r *http.Request) (view, error) {
 		runs = append(runs, one)
 	}
 	id, _ := auth.From(r.Context())
-	return view{Title: "Entry " + e.ID(), Product: e.Product, Topics: topics, Body: entryPage(e, c, d, runs, id)}, nil
+	return view{Title: "Entry " + e.ID(), Product: e.Product, Topics: topics, Body: entryPage(e, c, d, trials, runs, id)}, nil
 }
 
 // run is an experiment of an entry and what has become of it.
 type run struct {
 	integration.Run
 	Ref, State, Reason string
+}
+
+// standing says how many are ahead of an open entry, and when it may land.
+func standing(e integration.Entry) string {
+	said := "nobody ahead"
+	if e.Ahead > 0 {
+		said = plural(e.Ahead, "entry") + " ahead"
+	}
+	if !e.Estimate.IsZero() {
+		said += ", may land at " + e.Estimate.Local().Format("15:04")
+	}
+	return said
+}
+
+func entryRefs(numbers []int64) []string {
+	var all []string
+	for _, n := range numbers {
+		all = append(all, slipway.Ref("entry", strconv.FormatInt(n, 10)))
+	}
+	return all
+}
+
+// trialState is the word on a trial's badge.
+func trialState(t integration.Trial) string {
+	if t.Outcome != "" {
+		return string(t.Outcome)
+	}
+	return string(t.State)
 }

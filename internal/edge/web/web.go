@@ -93,6 +93,7 @@ type Queue interface {
 	Entries(ctx context.Context, q slipway.Query) ([]integration.Entry, error)
 	Entry(ctx context.Context, number int64) (integration.Entry, error)
 	Candidate(ctx context.Context, id string) (integration.Candidate, error)
+	Trials(ctx context.Context, product, candidate string) ([]integration.Trial, error)
 	Decision(ctx context.Context, number int64) (slipway.Decision, error)
 	Freeze(ctx context.Context, product, actor, reason string) error
 	Resume(ctx context.Context, product, actor string) error

@@ -2,5 +2,8 @@
 
 package integration_test
 
-// killEvery is after which writes the queue is killed: every seventh; in the long tests, all of them.
-const killEvery = 7
+// killEvery is after which writes the queue is killed: every nineteenth; in the long tests, all of them.
+const killEvery = 19
+
+// chaosSeeds is how many random histories are driven.
+const chaosSeeds = 6

@@ -119,18 +119,6 @@ func (p *pass) set(ids []int64) []Entry {
 	return set
 }
 
-// open changes an entry unless it has left the queue meanwhile; then it reports false.
-func (s *Service) open(ctx context.Context, number int64, f func(tx Tx, e *Entry) error) (bool, error) {
-	open := true
-	_, err := s.change(ctx, number, func(tx Tx, e *Entry) error {
-		if open = e.Phase.Open(); !open {
-			return nil
-		}
-		return f(tx, e)
-	})
-	return open, err
-}
-
 // cancel ends a trial that nobody wants, and writes down what has to be stopped with it. Trials may share a wave or an experiment with it.
 func cancel(ctx context.Context, tx Tx, q *Queue, t Trial, reason string) error {
 	running, err := tx.Trials().Find(ctx, slipway.Query{Product: t.Product, States: []string{string(TrialRunning)}})

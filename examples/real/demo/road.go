@@ -106,6 +106,22 @@ func (r *road) stop() {
 			<-p.done
 		}
 	}
+	r.sweep()
+}
+
+// sweep ends what is in service on the nodes. An agent that stops leaves that running, as it must; but the machines of
+// the demo end with it.
+func (r *road) sweep() {
+	names, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is good
+	for _, name := range names {
+		line, err := os.ReadFile(name)
+		if err != nil || !strings.HasPrefix(string(line), filepath.Join(r.dir, "nodes")+"/") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil {
+			syscall.Kill(pid, syscall.SIGTERM)
+		}
+	}
 }
 
 // agent joins a node and runs its agent.

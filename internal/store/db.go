@@ -39,13 +39,14 @@ type DB struct {
 	engine      string  // "sqlite" or "postgres"
 	routes      []jobs.Route
 	clock       clock.Clock
+	group       grouping  // of callers of Update, on SQLite
 	jobs        broadcast // a commit woke a job
 	ledger      broadcast // a commit appended an event
 }
 
 // Open connects, and brings the schema up to date.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
-	db := &DB{routes: cfg.Routes, clock: cfg.Clock}
+	db := &DB{routes: cfg.Routes, clock: cfg.Clock, group: grouping{turn: make(chan struct{}, 1)}}
 	if db.clock == nil {
 		db.clock = clock.System{}
 	}
@@ -147,16 +148,17 @@ func (db *DB) Update(ctx context.Context, f func(*Tx) error) error {
 }
 
 func (db *DB) update(ctx context.Context, f func(*Tx) error) error {
+	if db.engine == "sqlite" {
+		return db.shared(ctx, f)
+	}
 	sqlTx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer sqlTx.Rollback() //nolint:errcheck // a no-op after Commit
-	if db.engine == "postgres" {
-		// LOCK TABLE takes no snapshot: what follows sees all that was committed before.
-		if _, err := sqlTx.ExecContext(ctx, "LOCK TABLE writer IN EXCLUSIVE MODE"); err != nil {
-			return fmt.Errorf("wait for the other writers: %w", err)
-		}
+	// LOCK TABLE takes no snapshot: what follows sees all that was committed before.
+	if _, err := sqlTx.ExecContext(ctx, "LOCK TABLE writer IN EXCLUSIVE MODE"); err != nil {
+		return fmt.Errorf("wait for the other writers: %w", err)
 	}
 	tx := &Tx{db: db, tx: sqlTx, now: db.clock.Now()}
 	if err := f(tx); err != nil {
@@ -165,15 +167,7 @@ func (db *DB) update(ctx context.Context, f func(*Tx) error) error {
 	if err := sqlTx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	if tx.woke {
-		db.jobs.signal()
-	}
-	if tx.emitted {
-		db.ledger.signal()
-	}
-	for _, f := range tx.after {
-		f()
-	}
+	tx.told()
 	return nil
 }
 

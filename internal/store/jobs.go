@@ -80,11 +80,23 @@ func (db *DB) claimKind(ctx context.Context, owner, kind string, limit int, now 
 	if err != nil {
 		return nil, err
 	}
+	if len(seen) == 0 {
+		return nil, nil
+	}
 	var got []jobs.Claim
+	err = db.writing(ctx, func(to runner) error {
+		got, err = db.take(ctx, to, seen, owner, now, lease)
+		return err
+	})
+	return got, err
+}
+
+// take leases jobs that are as they were seen.
+func (db *DB) take(ctx context.Context, to runner, seen []jobs.Claim, owner string, now int64, lease time.Duration) (got []jobs.Claim, err error) {
 	for _, c := range seen {
-		err := db.write.QueryRowContext(ctx, `UPDATE jobs SET leased = $4, owner = $5, due = $6, epoch = epoch + 1
+		err := to.QueryRowContext(ctx, `UPDATE jobs SET leased = $4, owner = $5, due = $6, epoch = epoch + 1
 			WHERE kind = $1 AND key = $2 AND epoch = $3 AND dead = 0 RETURNING wanted, epoch`,
-			kind, c.Key, c.Epoch, now+lease.Microseconds(), owner, int64(running)).Scan(&c.Wanted, &c.Epoch)
+			c.Kind, c.Key, c.Epoch, now+lease.Microseconds(), owner, int64(running)).Scan(&c.Wanted, &c.Epoch)
 		if err == sql.ErrNoRows {
 			continue // another server was faster
 		}
@@ -187,12 +199,23 @@ func (db *DB) RetryJob(ctx context.Context, kind, key string) error {
 }
 
 func (db *DB) changed(ctx context.Context, query string, args ...any) (bool, error) {
-	res, err := db.write.ExecContext(ctx, query, args...)
-	if err != nil {
-		return false, err
-	}
-	n, err := res.RowsAffected()
+	var n int64
+	err := db.writing(ctx, func(to runner) error {
+		res, err := to.ExecContext(ctx, query, args...)
+		if err == nil {
+			n, err = res.RowsAffected()
+		}
+		return err
+	})
 	return n > 0, err
+}
+
+// writing runs statements that need not hold together: on SQLite in a transaction that others share, elsewhere each by itself.
+func (db *DB) writing(ctx context.Context, f func(to runner) error) error {
+	if db.engine == "sqlite" {
+		return db.Update(ctx, func(tx *Tx) error { return f(tx.tx) })
+	}
+	return f(db.write)
 }
 
 // scanAll reads all rows and closes them.

@@ -16,11 +16,31 @@ import (
 // Tx is one transaction. It implements [slipway.Ledger]; the tables of each stage are methods in that stage's file.
 type Tx struct {
 	db      *DB
-	tx      *sql.Tx
+	tx      runner
 	now     time.Time
 	woke    bool
 	emitted bool
 	after   []func()
+}
+
+// runner runs statements.
+type runner interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// told wakes who waits for what the transaction, which is committed, has changed.
+func (tx *Tx) told() {
+	if tx.woke {
+		tx.db.jobs.signal()
+	}
+	if tx.emitted {
+		tx.db.ledger.signal()
+	}
+	for _, f := range tx.after {
+		f()
+	}
 }
 
 // AfterCommit has f called once the transaction is committed, before Update returns. In a view f is never called.

@@ -6,4 +6,4 @@ package integration_test
 const killEvery = 1
 
 // chaosSeeds is how many random histories are driven.
-const chaosSeeds = 200
+const chaosSeeds = 40

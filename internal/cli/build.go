@@ -249,7 +249,11 @@ func waveTable(w client.Wave) *table {
 		}
 		t.add(b.Tier, name, b.State, b.Build, reused, b.Reason)
 		for _, test := range b.Tests {
-			t.add(b.Tier, name+":"+test.Check, cmp.Or(string(test.Outcome), test.State), test.Build, yes[test.Reused], cmp.Or(test.Reason, strings.Join(test.Notes, "; ")))
+			state := cmp.Or(string(test.Outcome), test.State)
+			if test.State == "waived" {
+				state = test.State
+			}
+			t.add(b.Tier, name+":"+test.Check, state, test.Build, yes[test.Reused], cmp.Or(test.Reason, strings.Join(test.Notes, "; ")))
 		}
 	}
 	return t

@@ -84,7 +84,7 @@ func (r *running) wire(ctx context.Context) error {
 		return err
 	}
 	s.build, err = build.New(store.Scope(db, func(tx *store.Tx) build.Tx { return tx }), s.source, disk, exec, build.Config{Dir: r.cfg.Data, Slots: r.cfg.Slots, Lease: r.cfg.Lease, Secrets: s.secrets(r.cfg), Log: r.log,
-		Products: buildProducts{s}, Results: s.gating})
+		Products: buildProducts{s}, Results: s.gating, Gate: s.gating})
 	if err != nil {
 		return err
 	}

@@ -67,8 +67,8 @@ type ComponentBuild struct {
 // ComponentTest is one named test of a component in a wave.
 type ComponentTest struct {
 	Check   string   `json:"check"`             // "unit"
-	State   string   `json:"state"`             // waiting, queued, running, finished, skipped
-	Outcome Outcome  `json:"outcome,omitempty"` // once finished
+	State   string   `json:"state"`             // waiting, queued, running, finished, waived (it failed and may), skipped
+	Outcome Outcome  `json:"outcome,omitempty"` // once finished or waived
 	Build   string   `json:"build,omitempty"`   // id of the build that ran it
 	Reason  string   `json:"reason,omitempty"`
 	Reused  bool     `json:"reused,omitempty"`

@@ -60,6 +60,7 @@ type prepared struct {
 	action   plan.Action
 	build    Build
 	messages []proto.Message // the Action and what it refers to, to be kept when it is queued
+	known    Build           // what its key came to before, if anything
 }
 
 // prepare makes the build of an action whose needs have the given outputs.

@@ -21,7 +21,8 @@
 //
 // A wave is kept in pieces, so that a step costs what changed: an [Order] (what was asked for), an [Item] for each action, a small
 // [Wave] row, and [News] of the builds that have moved. A [Rebuild] follows waves that validate, one for each attempt; the reconcilers
-// build.rebuild (rebuild id), build.fixed (product) and build.inspect (item id, package inspect) serve it. By [Mark]s builds are
+// build.rebuild (rebuild id), build.fixed (product) and build.inspect (item id, package inspect) serve it. A check that fails there
+// and that gating counts as waived holds nothing up. By [Mark]s builds are
 // found again: by action, commit, input and output.
 //
 // States of a build: queued, running, done with an outcome; queued again when its worker could not run it. Outcome infra says that

@@ -19,6 +19,7 @@ const inspection = "inspect"
 // Results takes what the default checks find; internal/server gives it to gating.
 type Results interface {
 	Record(ctx context.Context, r slipway.Result) error
+	RecordAll(ctx context.Context, all []slipway.Result) error // in one transaction
 }
 
 // inspect looks at the output of one component of a wave. The key is the item's id. It is idempotent: what it finds follows from the
@@ -68,6 +69,7 @@ func (s *Service) inspect(ctx context.Context, id string) error {
 	}
 	news := News{Wave: item.Wave, Action: item.Action, State: Done, Outcome: slipway.Pass}
 	var bad []string
+	var results []slipway.Result
 	for _, f := range findings {
 		news.Notes = append(news.Notes, f.String())
 		if f.Outcome != slipway.Pass {
@@ -77,9 +79,11 @@ func (s *Service) inspect(ctx context.Context, id string) error {
 		if s.cfg.Results == nil || order.Request.For == "" {
 			continue
 		}
-		err := s.cfg.Results.Record(ctx, slipway.Result{Product: order.Request.Product, Subject: order.Request.For, Check: f.Check, Item: a.Component,
+		results = append(results, slipway.Result{Product: order.Request.Product, Subject: order.Request.For, Check: f.Check, Item: a.Component,
 			Outcome: f.Outcome, Reason: f.Reason, Link: slipway.Ref("build", built.Build)})
-		if err != nil {
+	}
+	if len(results) > 0 {
+		if err := s.cfg.Results.RecordAll(ctx, results); err != nil {
 			return fmt.Errorf("record what the inspection of %s found: %w", a.Component, err)
 		}
 	}

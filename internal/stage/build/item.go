@@ -26,7 +26,7 @@ type Item struct {
 	Action   string          `json:"action"` // "libwire", "libwire:unit"
 	Tier     int             `json:"tier"`
 	Needs    []string        `json:"needs,omitempty"` // the actions that must pass before
-	State    string          `json:"state"`           // waiting, queued, running, passed, failed, skipped
+	State    string          `json:"state"`           // waiting, queued, running, passed, waived, failed, skipped
 	Outcome  slipway.Outcome `json:"outcome,omitempty"`
 	Reason   string          `json:"reason,omitempty"`
 	Build    string          `json:"build,omitempty"`
@@ -43,6 +43,7 @@ type Item struct {
 const (
 	waiting = "waiting"
 	passed  = "passed"
+	waived  = "waived" // a check that failed, and may: what needs it goes on
 	failed  = "failed"
 	skipped = "skipped"
 )
@@ -59,7 +60,7 @@ func (i Item) status() plan.Status {
 	switch i.State {
 	case string(Queued), string(Running):
 		return plan.Active
-	case passed:
+	case passed, waived:
 		return plan.Passed
 	case failed:
 		return plan.Failed
@@ -163,7 +164,7 @@ func components(items []Item) map[string]slipway.ComponentBuild {
 func (i Item) waits(state map[string]string) string {
 	var open []string
 	for _, need := range i.Needs {
-		if state[need] == passed {
+		if state[need] == passed || state[need] == waived {
 			continue
 		}
 		a := plan.ParseAction(need)

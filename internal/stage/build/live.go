@@ -357,11 +357,12 @@ func (l *live) moved(a plan.Action) {
 }
 
 // hear takes over what builds and inspections have come to.
-func (l *live) hear(news []News, builds map[string]Build) {
+func (l *live) hear(news []News, builds map[string]Build, answers excuses) {
 	for id, b := range builds {
 		for _, a := range slices.Clone(l.builds[id]) {
 			before := *l.items[a]
 			l.items[a].take(b, false)
+			l.items[a].waive(answers)
 			if before.State != l.items[a].State || before.Reason != l.items[a].Reason {
 				l.moved(a)
 			}
@@ -374,6 +375,7 @@ func (l *live) hear(news []News, builds map[string]Build) {
 			if n.Outcome == slipway.Pass {
 				i.State = passed
 			}
+			i.waive(answers)
 			l.moved(a)
 		}
 	}

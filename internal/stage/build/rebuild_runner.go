@@ -27,10 +27,11 @@ func (s *Service) rebuildHandlers() []jobs.Handler {
 	}
 }
 
-// rebuildRoutes says what wakes them beside the end of a wave: a component that was pushed.
+// rebuildRoutes says what wakes them beside the end of a wave: a component that was pushed, a failure that was waived.
 func rebuildRoutes() []jobs.Route {
 	return []jobs.Route{
 		{On: slipway.ComponentSeen, Kind: "build.fixed", Key: jobs.Product},
+		{On: slipway.WaiverGranted, Kind: "build.fixed", Key: jobs.Product},
 	}
 }
 
@@ -74,7 +75,7 @@ func (s *Service) follow(ctx context.Context, id string) error {
 		}
 		a := &r.Attempts[len(r.Attempts)-1]
 		a.State, a.Reason, a.Counts, a.Finished = w.State, w.Reason, w.Counts, w.Finished
-		r.Counts, r.Reason = w.Counts, summary(w.Counts)
+		r.Counts, r.Reason = w.Counts, summary(w)
 		var e slipway.Event
 		switch w.State {
 		case slipway.WavePassed:
@@ -98,40 +99,54 @@ func (s *Service) follow(ctx context.Context, id string) error {
 	})
 }
 
-func summary(c slipway.WaveCounts) string {
+func summary(w Wave) string {
+	c, excused := w.Counts, 0
+	for _, b := range w.Components {
+		for _, t := range b.Tests {
+			if t.State == waived {
+				excused++
+			}
+		}
+	}
 	s := fmt.Sprintf("%d built, %d reused, %d cut off early", c.Built, c.Reused, c.CutOff)
 	if c.Failed+c.Skipped > 0 {
 		s += fmt.Sprintf(", %d failed, %d skipped", c.Failed, c.Skipped)
 	}
+	if excused > 0 {
+		s += fmt.Sprintf(", failed checks waived: %d", excused)
+	}
 	return s
 }
 
-// report records what builds and tests of a rebuild came to; inspections have been recorded when they were made.
+// report records what builds and tests of a rebuild came to; inspections and what is waived were recorded when the gate was asked.
 func (s *Service) report(ctx context.Context, r Rebuild, w Wave) error {
 	if s.cfg.Results == nil {
 		return nil
 	}
+	var all []slipway.Result
 	for name, c := range w.Components {
 		one := slipway.Result{Product: r.Product, Subject: r.subject(), Check: "build", Item: name, Outcome: c.Outcome, Reason: c.Reason, Link: slipway.Ref("build", c.Build)}
 		if c.Build != "" && c.Outcome != "" {
-			if err := s.cfg.Results.Record(ctx, one); err != nil {
-				return err
-			}
+			all = append(all, one)
 		}
 		for _, t := range c.Tests {
 			if t.State != "finished" || t.Build == "" {
 				continue
 			}
 			one.Check, one.Outcome, one.Reason, one.Link = t.Check, t.Outcome, t.Reason, slipway.Ref("build", t.Build)
-			if err := s.cfg.Results.Record(ctx, one); err != nil {
-				return err
-			}
+			all = append(all, one)
+		}
+	}
+	for part := range slices.Chunk(all, 250) { // so that other writers need not wait for long
+		if err := s.cfg.Results.RecordAll(ctx, part); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// fixed begins the next attempt of each stuck rebuild of a product of which a component was pushed since it was planned.
+// fixed begins the next attempt of each stuck rebuild of a product of which a component was pushed since it was planned, or a failed
+// check was waived.
 func (s *Service) fixed(ctx context.Context, product string) error {
 	stuck, err := s.Rebuilds(ctx, slipway.Query{Product: product, States: []string{RebuildStuck}})
 	if err != nil || len(stuck) == 0 || s.cfg.Products == nil {
@@ -153,6 +168,13 @@ func (s *Service) fixed(ctx context.Context, product string) error {
 				pins[i] = heads[at]
 				moved = append(moved, fmt.Sprintf("%s moved to %s", pin.Component, heads[at].Version))
 			}
+		}
+		lifted, err := s.lifted(ctx, r)
+		if err != nil {
+			return err
+		}
+		for _, check := range lifted {
+			moved = append(moved, check+" is waived")
 		}
 		if len(moved) == 0 {
 			continue

@@ -53,6 +53,13 @@ func (p *shelf) Record(_ context.Context, r slipway.Result) error {
 	return nil
 }
 
+func (p *shelf) RecordAll(_ context.Context, all []slipway.Result) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.results = append(p.results, all...)
+	return nil
+}
+
 // result says how a check of a component ended in a rebuild, as gating was told last.
 func (p *shelf) result(subject, check, item string) (found slipway.Result) {
 	p.mu.Lock()

@@ -34,6 +34,7 @@ type Config struct {
 
 	Products Products // what it knows of products; may be nil
 	Results  Results  // takes what inspections find; may be nil
+	Gate     Gate     // excuses failed checks of rebuilds; may be nil
 }
 
 // Limits bounds every build; zero fields take the sandbox's defaults.
@@ -102,7 +103,7 @@ func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec executio
 func (s *Service) Handlers() []jobs.Handler {
 	return append([]jobs.Handler{
 		{Kind: "build.wave", Slots: 2, Do: s.advance},
-		{Kind: "build.inspect", Slots: 2, Do: s.inspect},
+		{Kind: "build.inspect", Slots: 8, Do: s.inspect},
 	}, s.rebuildHandlers()...)
 }
 

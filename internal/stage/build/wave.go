@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,15 +39,25 @@ func (s *Service) advance(ctx context.Context, id string) error {
 	}
 }
 
+// errStale undoes a step that was decided by what is true no more.
+var errStale = errors.New("the wave has to be looked at again")
+
 // step is one look and one transaction. What it writes is what has changed: items, the wave's small row, and what is queued.
 func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
 	l, news, builds, err := s.wave(ctx, id)
 	if err != nil || l == nil {
 		return false, err
 	}
-	l.hear(news, builds)
+	answers, err := s.excuse(ctx, l, heard(l, news, builds))
+	if err != nil {
+		return false, err
+	}
+	l.hear(news, builds, answers)
 	ready, err := s.ready(ctx, l)
 	if err != nil {
+		return false, err
+	}
+	if answers, err = s.excuse(ctx, l, known(ready)); err != nil {
 		return false, err
 	}
 	if len(news) == 0 && len(ready) == 0 && len(l.dirty) == 0 && !l.progress.Done() && l.head.Reason == l.reason(nil) {
@@ -68,6 +79,11 @@ func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
 			if err != nil {
 				return err
 			}
+			if _, asked := answers[one.action]; item.State == failed && !asked && s.excusable(l.head.Request, one.action) {
+				stale = true // it failed since the gate was asked
+				return errStale
+			}
+			item.waive(answers)
 			placed = append(placed, item)
 			if err := l.broken(ctx, tx, item); err != nil {
 				return err
@@ -101,7 +117,7 @@ func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
 		return head.end(ctx, tx)
 	})
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, errStale):
 		return false, err
 	case stale:
 		s.waves.forget(id)
@@ -179,13 +195,16 @@ func (s *Service) keepMessages(ctx context.Context, ready []prepared) error {
 	var unknown []prepared
 	err := s.store.View(ctx, func(tx Tx) error {
 		unknown = nil
-		for _, one := range ready {
+		for k, one := range ready {
 			if one.build.Key == "" {
 				continue
 			}
-			known, err := tx.Builds().Find(ctx, slipway.Query{Key: one.build.Key, Newest: true, Limit: 1})
+			known, err := tx.Builds().Find(ctx, slipway.Query{Key: one.build.Key, Newest: true})
 			if err != nil {
 				return err
+			}
+			if i := slices.IndexFunc(known, func(b Build) bool { return b.usable() || b.joinable() }); i >= 0 {
+				ready[k].known = known[i]
 			}
 			if _, err := s.artifacts.Stat(ctx, one.build.Key); len(known) == 0 || err != nil { // a build may be known longer than its inputs are kept
 				unknown = append(unknown, one)
@@ -401,14 +420,22 @@ func (l *live) finish(w *Wave, now time.Time) {
 	if l.progress.Count(plan.Failed) == 0 && l.progress.Count(plan.Skipped) == 0 {
 		w.State = slipway.WavePassed
 		reused := 0
-		for _, i := range items {
+		var excused []string
+		for _, a := range l.graph.plan.Actions {
+			i := l.items[a]
 			if i.Reused {
 				reused++
+			}
+			if i.State == waived {
+				excused = append(excused, i.Action)
 			}
 		}
 		w.Reason = fmt.Sprintf("all passed: %d ran, %d reused", len(items)-reused, reused)
 		if w.Counts.CutOff > 0 {
 			w.Reason += fmt.Sprintf("; %d components were cut off early, as what they need came out with the same bytes", w.Counts.CutOff)
+		}
+		if len(excused) > 0 {
+			w.Reason += "; waived: " + strings.Join(excused, ", ")
 		}
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/stage/build/plan"
 )
 
 // Wave is a request and how far it has come.
@@ -211,7 +212,7 @@ func (s *Service) cancelWave(ctx context.Context, tx Tx, id, reason string) erro
 	for k := range items {
 		i := &items[k]
 		switch i.status() {
-		case "passed", "failed", "skipped":
+		case plan.Passed, plan.Failed, plan.Skipped:
 			continue
 		}
 		if i.State != waiting && i.Build != "" {

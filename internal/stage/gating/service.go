@@ -27,38 +27,57 @@ func New(st slipway.Store[Tx]) *Service { return &Service{st} }
 // Record keeps a result. Its ID and time are filled in when empty; the ID is made of subject, check, item and
 // configuration, so that a check run again replaces its result. Recording an equal result again changes nothing.
 func (s *Service) Record(ctx context.Context, r slipway.Result) error {
-	if r.Subject == "" || r.Check == "" || r.Outcome == "" {
-		return slipway.Errorf(slipway.Invalid, "a result needs a subject, a check and an outcome")
+	return s.RecordAll(ctx, []slipway.Result{r})
+}
+
+// RecordAll is [Service.Record] of several results in one transaction: all are kept, or none.
+func (s *Service) RecordAll(ctx context.Context, all []slipway.Result) error {
+	for _, r := range all {
+		if r.Subject == "" || r.Check == "" || r.Outcome == "" {
+			return slipway.Errorf(slipway.Invalid, "a result needs a subject, a check and an outcome")
+		}
 	}
+	if len(all) == 0 {
+		return nil
+	}
+	return s.store.Update(ctx, func(tx Tx) error {
+		for _, r := range all {
+			if err := record(ctx, tx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func record(ctx context.Context, tx Tx, r slipway.Result) error {
 	if r.ID == "" {
 		sum := sha256.Sum256([]byte(strings.Join([]string{r.Subject, r.Check, r.Item, r.Configuration}, "\x00")))
 		r.ID = hex.EncodeToString(sum[:10])
 	}
-	return s.store.Update(ctx, func(tx Tx) error {
-		if r.Time.IsZero() {
-			r.Time = tx.Now()
+	if r.Time.IsZero() {
+		r.Time = tx.Now()
+	}
+	old, err := tx.Results().Get(ctx, r.ID)
+	if err != nil && !slipway.Is(err, slipway.NotFound) {
+		return err
+	}
+	if err == nil {
+		same := old
+		same.Time = r.Time
+		if same == r {
+			return nil
 		}
-		old, err := tx.Results().Get(ctx, r.ID)
-		if err != nil && !slipway.Is(err, slipway.NotFound) {
-			return err
-		}
-		if err == nil {
-			same := old
-			same.Time = r.Time
-			if same == r {
-				return nil
-			}
-		}
-		if err := tx.Results().Put(ctx, r); err != nil {
-			return err
-		}
-		links := []string{}
-		if r.Link != "" {
-			links = append(links, r.Link)
-		}
-		return tx.Emit(ctx, slipway.Event{Type: slipway.ResultRecorded, Subject: r.Subject, Product: r.Product, Links: links,
-			Reason: fmt.Sprintf("%s: %s", slipway.Requirement{Check: r.Check, Item: r.Item, Configuration: r.Configuration}, r.Outcome)})
-	})
+	}
+	if err := tx.Results().Put(ctx, r); err != nil {
+		return err
+	}
+	links := []string{}
+	if r.Link != "" {
+		links = append(links, r.Link)
+	}
+	return tx.Emit(ctx, slipway.Event{Type: slipway.ResultRecorded, Subject: r.Subject, Product: r.Product, Links: links,
+		Reason: fmt.Sprintf("%s: %s", slipway.Requirement{Check: r.Check, Item: r.Item, Configuration: r.Configuration}, r.Outcome)})
 }
 
 // Results returns what is known of a subject.

@@ -38,6 +38,9 @@ type Subject struct {
 	Arch      string   // Go's name of the machine; default this one's
 }
 
+// Checks are the names of the default checks.
+var Checks = []string{"outputs", "files", "arch", "linkage", "paths"}
+
 // Finding is what one check found.
 type Finding struct {
 	Check    string

@@ -10,5 +10,6 @@
 // columns that [slipway.Row] names. What needs more has a table of its own: events, jobs, ref_updates, edges. The
 // SQL is portable and written by hand; times are microseconds since 1970 in BIGINT columns.
 //
-// Durability: SQLite runs in WAL mode with synchronous=FULL, so that a committed transaction outlives a power cut.
+// Durability: SQLite runs in WAL mode with synchronous=FULL, so that a committed transaction outlives a power cut. Writers that wait at the same
+// time share a commit, and with that the wait for the disk; each returns only after it (see grouping).
 package store

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -160,10 +161,11 @@ func (in *ingest) file(ctx context.Context, one *file) error {
 		return slipway.Errorf(slipway.Invalid, "cannot read the file: %w", err).At("/" + one.path)
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
 		return slipway.Errorf(slipway.Invalid, "is no longer a file").At("/" + one.path)
 	}
-	digest, size, err := in.put(ctx, &metered{f, in})
+	digest, size, err := in.content(ctx, &metered{f, in}, fi.Size())
 	if err != nil {
 		if errors.Is(err, errTooLarge) {
 			return slipway.Errorf(slipway.TooLarge, "the tree has more than %d bytes", in.limits.Bytes).At("/" + one.path)
@@ -172,6 +174,24 @@ func (in *ingest) file(ctx context.Context, one *file) error {
 	}
 	one.node.Digest = Proto(digest, size)
 	return nil
+}
+
+// small is up to how many bytes a file is read into memory, so that nothing is written of content that is known.
+const small = 64 << 10
+
+// content puts what r reads; size is what to expect.
+func (in *ingest) content(ctx context.Context, r io.Reader, size int64) (Digest, int64, error) {
+	if size > small {
+		return in.put(ctx, r)
+	}
+	data, err := io.ReadAll(io.LimitReader(r, small+1))
+	if err != nil {
+		return "", 0, err
+	}
+	if len(data) > small { // it has grown
+		return in.put(ctx, io.MultiReader(bytes.NewReader(data), r))
+	}
+	return in.put(ctx, bytes.NewReader(data))
 }
 
 var errTooLarge = slipway.Errorf(slipway.TooLarge, "the tree has too many bytes")

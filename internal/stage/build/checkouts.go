@@ -128,8 +128,8 @@ const (
 )
 
 // find looks for a checkout of a needed component: where the product's file says that its repository is, relative to the product's own
-// checkout; then in the folders around the component that needs it, nearest first. It returns "" when there is none, and an error when several
-// are equally near.
+// checkout; then in the folders around the component that needs it, nearest first, and no further than beside its own checkout: what lies
+// elsewhere is others'. It returns "" when there is none, and an error when several are equally near.
 func (k *desk) find(by, name string) (string, error) {
 	if ref, ok := k.refs[name]; ok {
 		product, err := filepath.Abs(k.Product)
@@ -150,7 +150,7 @@ func (k *desk) find(by, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	left := maxFolders
+	left, last := maxFolders, filepath.Dir(checkoutOf(dir))
 	for range maxUp {
 		up := filepath.Dir(dir)
 		if up == dir || up == string(filepath.Separator) {
@@ -158,10 +158,12 @@ func (k *desk) find(by, name string) (string, error) {
 		}
 		dir = up
 		found := search(dir, name, maxDown, &left)
-		switch len(found) {
-		case 0:
+		switch {
+		case len(found) == 0 && dir == last:
+			return "", nil
+		case len(found) == 0:
 			continue
-		case 1:
+		case len(found) == 1:
 			return found[0], nil
 		}
 		slices.Sort(found)
@@ -169,6 +171,18 @@ func (k *desk) find(by, name string) (string, error) {
 			Try("say which with --dep " + name + "=FOLDER, made by slipway build --out FOLDER there")
 	}
 	return "", nil
+}
+
+// checkoutOf is the folder of the git checkout that dir is in; dir itself when it is in none.
+func checkoutOf(dir string) string {
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
+			return at
+		}
+		if at == filepath.Dir(at) {
+			return dir
+		}
+	}
 }
 
 // search lists the checkouts of a component at or below dir.

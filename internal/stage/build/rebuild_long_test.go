@@ -63,7 +63,7 @@ func TestKillRebuild(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	kills := 0
-	for range 40 {
+	for try := range 40 {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestKillRebuild$")
 		cmd.Env = append(os.Environ(), rebuildKillDir+"="+w.dir)
 		if err := cmd.Start(); err != nil {
@@ -73,7 +73,7 @@ func TestKillRebuild(t *testing.T) {
 		go func() { cmd.Wait(); close(ended) }() //nolint:errcheck // it is killed
 		select {
 		case <-ended:
-		case <-time.After(time.Duration(100+random.IntN(900)) * time.Millisecond):
+		case <-time.After(time.Duration(100+random.IntN(150)+40*try) * time.Millisecond): // soon at first, so that a quick machine is hit too
 			kills++
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)

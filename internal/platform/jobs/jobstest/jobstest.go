@@ -34,7 +34,8 @@ func DrainErr(ctx context.Context, q jobs.Queue, handlers ...jobs.Handler) error
 		}
 		for _, c := range claims {
 			cause := do[c.Kind].Do(ctx, c.Key)
-			if err := q.Finish(ctx, c, cause, time.Now(), false); err != nil {
+			// Due at once by whatever clock the queue has.
+			if err := q.Finish(ctx, c, cause, time.Unix(0, 0), false); err != nil {
 				return err
 			}
 			if cause != nil {

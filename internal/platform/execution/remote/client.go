@@ -42,7 +42,7 @@ type Config struct {
 	Instance string                    // of the cluster; default ""
 	TLS      *tls.Config               // nil speaks without encryption
 	Token    string                    // sent as "authorization: Bearer TOKEN"; "" sends none
-	Attempts int                       // how often a call is tried that meets transient errors; default 6
+	Attempts int                       // how often a call is tried that meets transient errors; default 12: for about half a minute
 	Backoff  func(n int) time.Duration // before try n+1; default 50 ms doubling, with jitter, to 5 s
 	Dial     []grpc.DialOption         // further options
 }
@@ -77,7 +77,7 @@ type Client struct {
 // Dial makes a client. It connects with the first call.
 func Dial(cfg Config) (*Client, error) {
 	if cfg.Attempts <= 0 {
-		cfg.Attempts = 6
+		cfg.Attempts = 12
 	}
 	if cfg.Backoff == nil {
 		cfg.Backoff = func(n int) time.Duration {

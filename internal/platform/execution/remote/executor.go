@@ -127,7 +127,7 @@ func (r *run) execute(parent context.Context) (*repb.ExecuteResponse, error) {
 	defer f.wait()
 	var name string
 	uploaded := false
-	for fails := 0; ; {
+	for fails, forgotten := 0, 0; ; {
 		op, err := r.stream(ctx, name, func(op *longrunningpb.Operation) {
 			name, fails = op.Name, 0
 			f.see(ctx, op)
@@ -142,8 +142,11 @@ func (r *run) execute(parent context.Context) (*repb.ExecuteResponse, error) {
 		case ctx.Err() != nil:
 			r.cancel(parent, name)
 			return nil, context.Cause(ctx)
-		case status.Code(err) == codes.NotFound && name != "": // forgotten: ask for the action again
-			name = ""
+		case status.Code(err) == codes.NotFound && name != "": // it has restarted: ask for the action again
+			name, fails = "", 0
+			if forgotten++; forgotten >= r.cfg.Attempts {
+				return nil, status.Errorf(codes.Unavailable, "it forgot the execution %d times", forgotten)
+			}
 		case len(missingIn(status.Convert(err))) > 0 && !uploaded: // lost between the question and now
 			uploaded = true
 			if err := r.Upload(ctx, r.store, r.inputs); err != nil {

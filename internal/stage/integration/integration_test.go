@@ -12,6 +12,7 @@ import (
 )
 
 func TestFirstReleaseWaitsForMissingComponents(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
 	waitsFor := func(names string) {
@@ -39,6 +40,7 @@ func TestFirstReleaseWaitsForMissingComponents(t *testing.T) {
 }
 
 func TestFirstReleaseIsTriedAgainWithWhatIsMended(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
 	w.lib("lib 1, no unit")
@@ -52,6 +54,7 @@ func TestFirstReleaseIsTriedAgainWithWhatIsMended(t *testing.T) {
 }
 
 func TestEntriesLandInOrder(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	app, lib := w.app("app 2"), w.lib("lib 2") // the names are in the other order
 	w.changes[lib] = integration.Change{Ref: "change/7", Title: "feat: go faster", Author: "bob"}
@@ -76,6 +79,7 @@ func TestEntriesLandInOrder(t *testing.T) {
 }
 
 func TestAFailureAtTheHeadLetsTheNextGoOn(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	was := w.manifest()["lib"].Commit
 	w.lib("lib 2, no build")
@@ -88,6 +92,7 @@ func TestAFailureAtTheHeadLetsTheNextGoOn(t *testing.T) {
 }
 
 func TestAUnitTestFailureNeverReachesTheLab(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	before := len(w.lab.order)
 	w.lib("lib 2, no unit")
@@ -99,6 +104,7 @@ func TestAUnitTestFailureNeverReachesTheLab(t *testing.T) {
 }
 
 func TestAFailedExperimentRejectsWhenTheOthersHaveEnded(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.app("app 2, no smoke")
 	w.drain()
@@ -130,6 +136,7 @@ func TestAFailedExperimentRejectsWhenTheOthersHaveEnded(t *testing.T) {
 }
 
 func TestInfrastructureIsTriedAgainAndNeverBlamed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		where   string
 		outcome slipway.Outcome
@@ -179,6 +186,7 @@ func TestInfrastructureIsTriedAgainAndNeverBlamed(t *testing.T) {
 }
 
 func TestARequeuedEntryOnTheSameBaseIsReallyTriedAgain(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lab.fate["smoke"] = []slipway.Outcome{slipway.Infra, slipway.Infra, slipway.Infra}
 	w.app("app 2")
@@ -194,6 +202,7 @@ func TestARequeuedEntryOnTheSameBaseIsReallyTriedAgain(t *testing.T) {
 }
 
 func TestTheBaseMovesWhileItIsTested(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	app := w.app("app 2")
 	w.drain()
@@ -229,6 +238,7 @@ func TestTheBaseMovesWhileItIsTested(t *testing.T) {
 }
 
 func TestTheBaseMovesBetweenDecisionAndLanding(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	lib := w.lib("lib 2")
 	hand := ""
@@ -247,6 +257,7 @@ func TestTheBaseMovesBetweenDecisionAndLanding(t *testing.T) {
 }
 
 func TestAFrozenQueue(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	if err := w.s.Freeze(t.Context(), product, "ada", " "); !slipway.Is(err, slipway.Invalid) {
 		t.Errorf("frozen without a reason: %v", err)
@@ -265,6 +276,7 @@ func TestAFrozenQueue(t *testing.T) {
 }
 
 func TestPriorityDoesNotDisturbRunningWork(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.drain()
@@ -290,6 +302,7 @@ func TestPriorityDoesNotDisturbRunningWork(t *testing.T) {
 }
 
 func TestDequeueCancelsWhatRuns(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.app("app 2")
@@ -339,6 +352,7 @@ func TestDequeueCancelsWhatRuns(t *testing.T) {
 }
 
 func TestAChangeSetLandsOrFailsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	move := func(lib, app string) int64 {
 		t.Helper()
@@ -390,6 +404,7 @@ func TestAChangeSetLandsOrFailsAtOnce(t *testing.T) {
 }
 
 func TestAMonorepoPush(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	both := strings.NewReplacer("lib: {}", "lib: {repo: components/mono, path: lib}", "app: {}", "app: {repo: components/mono, path: app}").Replace(productFile)
 	w.product(map[string]string{spec.ProductFile: both, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
@@ -432,6 +447,7 @@ func TestAMonorepoPush(t *testing.T) {
 }
 
 func TestASupersededEntryIsDequeued(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.drain()
@@ -453,6 +469,7 @@ func TestASupersededEntryIsDequeued(t *testing.T) {
 }
 
 func TestByHandTheQueueGoesBack(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	old := w.manifest()["lib"].Commit
 	w.lib("lib 2")
@@ -474,6 +491,7 @@ func TestByHandTheQueueGoesBack(t *testing.T) {
 }
 
 func TestAProductFile(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	file := w.product(map[string]string{spec.ProductFile: productFile + "params: {speed: fast}\n"})
 	w.settle()
@@ -498,6 +516,7 @@ func TestAProductFile(t *testing.T) {
 }
 
 func TestAPromotedEntryDoesNotMakeThePastUnreleased(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	serial := productFile + "queue: {policy: serial}\n"
 	w.product(map[string]string{spec.ProductFile: serial})
@@ -524,6 +543,7 @@ func TestAPromotedEntryDoesNotMakeThePastUnreleased(t *testing.T) {
 }
 
 func TestANewComponentStartsAtItsHead(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	hull := w.push("components/hull", component("hull", "hull 1"))
 	w.product(map[string]string{spec.ProductFile: strings.Replace(productFile, "  lib: {}\n", "  lib: {}\n  hull: {}\n", 1)})
@@ -538,6 +558,7 @@ func TestANewComponentStartsAtItsHead(t *testing.T) {
 }
 
 func TestAComponentMovesToAnotherRepository(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	old := w.manifest()["lib"].Commit
 	lib := w.push("components/newlib", component("lib", "lib 9"))
@@ -550,6 +571,7 @@ func TestAComponentMovesToAnotherRepository(t *testing.T) {
 }
 
 func TestWhatIsBrokenAtTheBase(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		files map[string]string // of the integration repository
@@ -597,6 +619,7 @@ func TestWhatIsBrokenAtTheBase(t *testing.T) {
 }
 
 func TestAWaiverLetsARequeuedEntryLand(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	lib := w.lib("lib 2, no load")
 	w.settle()
@@ -621,6 +644,7 @@ func TestAWaiverLetsARequeuedEntryLand(t *testing.T) {
 }
 
 func TestEqualInputsHaveOneVerdict(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	ids := func(number int64) map[string]string {
 		t.Helper()
@@ -644,6 +668,7 @@ func TestEqualInputsHaveOneVerdict(t *testing.T) {
 }
 
 func TestSomethingElseThanTheBaseIsInTheWay(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.drain()

@@ -2,8 +2,8 @@
 
 package integration_test
 
-// killEvery is after which writes the queue is killed: every nineteenth; in the long tests, all of them.
-const killEvery = 19
+// killEvery is after which writes the queue is killed: every thirty-first; in the long tests, all of them.
+const killEvery = 31
 
 // chaosSeeds is how many random histories are driven.
-const chaosSeeds = 6
+const chaosSeeds = 3

@@ -29,15 +29,22 @@ func experiment(name string, artifacts ...string) string {
 // fleet is a world whose product of five components has its first release. More is added to its product file.
 func fleet(t testing.TB, more string) *world {
 	t.Helper()
-	w := newWorld(t)
-	w.product(map[string]string{spec.ProductFile: fleetFile + more, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load,
-		"experiments/float.yaml": experiment("float", "mast", "hull"), "experiments/ring.yaml": experiment("ring", "bell")})
-	for _, name := range []string{"lib", "app", "hull", "mast", "bell"} {
-		w.move(name, name+" 1")
-	}
-	w.settle()
-	w.want(1, integration.Landed, "released as v2026.11.1")
-	return w
+	return fleetOn(t, sqlite, more)
+}
+
+func fleetOn(t testing.TB, engine, more string) *world {
+	t.Helper()
+	return begin(t, engine+" fleet "+more, func(t testing.TB) *world {
+		w := newWorldOn(t, engine)
+		w.product(map[string]string{spec.ProductFile: fleetFile + more, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load,
+			"experiments/float.yaml": experiment("float", "mast", "hull"), "experiments/ring.yaml": experiment("ring", "bell")})
+		for _, name := range names {
+			w.move(name, name+" 1")
+		}
+		w.settle()
+		w.want(1, integration.Landed, "released as v2026.11.1")
+		return w
+	})
 }
 
 // move pushes a component of the fleet.
@@ -51,6 +58,7 @@ func (w *world) move(name, text string) string {
 func (w *world) ran(n int) int { return len(w.lab.order) - n }
 
 func TestParallelSpeculationLandsInOrder(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	for n := range 4 {
 		w.app(fmt.Sprintf("app %d", n+2))
@@ -71,6 +79,7 @@ func TestParallelSpeculationLandsInOrder(t *testing.T) {
 }
 
 func TestAFailureInTheMiddle(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.app("app 2")
 	w.app("app 3, no smoke")
@@ -83,6 +92,7 @@ func TestAFailureInTheMiddle(t *testing.T) {
 }
 
 func TestTwoFailuresAtOnce(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.app("app 2, no smoke")
 	w.move("mast", "mast 2, no unit")
@@ -99,6 +109,7 @@ func TestTwoFailuresAtOnce(t *testing.T) {
 
 // A failing commit that a later one mends lands with that, as one step: what lies between is never released.
 func TestAMendedFailureLandsWithItsMending(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.app("app 2, no smoke")
 	app := w.app("app 3")
@@ -111,6 +122,7 @@ func TestAMendedFailureLandsWithItsMending(t *testing.T) {
 }
 
 func TestIndependentLanesDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.app("app 2")
 	w.move("bell", "bell 2")
@@ -132,6 +144,7 @@ func TestIndependentLanesDoNotWaitForEachOther(t *testing.T) {
 }
 
 func TestAConfigurationWhoseInputsDidNotChangeIsNotTestedAgain(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	before := len(w.lab.order)
 	w.move("mast", "mast 2")
@@ -160,6 +173,7 @@ func (w *world) seen(components ...string) {
 }
 
 func TestACrossRepositoryDependency(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.changes["later"] = integration.Change{Ref: "change/8", Title: "bell 2"}
 	w.named("change/7", "mast", "mast 2", "feat: mast\n\nDepends-On: change/8\n")
@@ -194,6 +208,7 @@ func TestACrossRepositoryDependency(t *testing.T) {
 }
 
 func TestADependencyOnAnAbandonedChange(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.changes["never"] = integration.Change{Ref: "change/8", Title: "bell 2", Gone: "is abandoned: not wanted"}
 	w.named("change/7", "mast", "mast 2", "feat: mast\n\nDepends-On: change/8\n")
@@ -203,6 +218,7 @@ func TestADependencyOnAnAbandonedChange(t *testing.T) {
 }
 
 func TestADependencyCycleMovesAsOne(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.changes["later"] = integration.Change{Ref: "change/8", Title: "bell 2"}
 	mast := w.named("change/7", "mast", "mast 2", "feat: mast\n\nDepends-On: change/8\n")
@@ -222,6 +238,7 @@ func TestADependencyCycleMovesAsOne(t *testing.T) {
 }
 
 func TestAChangeSetOfThree(t *testing.T) {
+	t.Parallel()
 	for _, bad := range []string{"", "bell"} {
 		t.Run("bad="+bad, func(t *testing.T) {
 			w := fleet(t, "")
@@ -259,6 +276,7 @@ func TestAChangeSetOfThree(t *testing.T) {
 }
 
 func TestEntriesThatCannotBeMergedDoNotMix(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	old := w.manifest()["lib"].Commit
 	w.lib("lib 2")
@@ -276,6 +294,7 @@ func TestEntriesThatCannotBeMergedDoNotMix(t *testing.T) {
 }
 
 func TestAFlakeIsClearedByPolicy(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "queue: {flakes: {reruns: 1}}\n")
 	w.lab.fate["ring"] = []slipway.Outcome{slipway.Fail}
 	w.builder.fate["unit mast"] = []slipway.Outcome{slipway.Fail}
@@ -290,6 +309,7 @@ func TestAFlakeIsClearedByPolicy(t *testing.T) {
 }
 
 func TestABaseThatFailsFreezesTheLaneAndBlamesNobody(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.clock.Advance(25 * time.Hour) // nobody knows any more whether the base passes
 	rot := []slipway.Outcome{slipway.Fail, slipway.Fail, slipway.Fail, slipway.Fail}
@@ -315,6 +335,7 @@ func TestABaseThatFailsFreezesTheLaneAndBlamesNobody(t *testing.T) {
 }
 
 func TestAControlRunFindsTheCulprit(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.clock.Advance(25 * time.Hour)
 	before := len(w.lab.order)
@@ -327,6 +348,7 @@ func TestAControlRunFindsTheCulprit(t *testing.T) {
 }
 
 func TestUrgent(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.app("app 2")
 	w.drain()
@@ -343,6 +365,7 @@ func TestUrgent(t *testing.T) {
 }
 
 func TestReconfigurationWhileRunning(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "queue: {policy: serial}\n")
 	w.app("app 2")
 	w.app("app 3")
@@ -359,6 +382,7 @@ func TestReconfigurationWhileRunning(t *testing.T) {
 }
 
 func TestHoursOfTheQueue(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "")
 	w.product(map[string]string{spec.ProductFile: fleetFile + "queue:\n  hours: [mon-fri 08:00-18:00]\n"}) // the clock says Saturday
 	w.app("app 2")
@@ -370,6 +394,7 @@ func TestHoursOfTheQueue(t *testing.T) {
 }
 
 func TestASupersededEntryByPolicy(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "queue: {supersede: true}\n")
 	w.do(w.s.Freeze(t.Context(), product, "ada", "to line up"))
 	w.app("app 2")
@@ -383,6 +408,7 @@ func TestASupersededEntryByPolicy(t *testing.T) {
 }
 
 func TestAnAdvisoryExperimentHasNoVote(t *testing.T) {
+	t.Parallel()
 	w := fleet(t, "queue: {advisory: [ring]}\n")
 	w.move("bell", "bell 2, no ring")
 	w.settle()
@@ -395,6 +421,7 @@ func TestAnAdvisoryExperimentHasNoVote(t *testing.T) {
 }
 
 func TestScarceRigsAreShared(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lab.nodes = 1
 	before := len(w.lab.order)
@@ -416,6 +443,7 @@ func TestScarceRigsAreShared(t *testing.T) {
 }
 
 func TestTheServerRestartsInTheMiddle(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.app("app 2")
 	w.lib("lib 2")
@@ -436,6 +464,7 @@ func TestTheServerRestartsInTheMiddle(t *testing.T) {
 }
 
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.settle()
@@ -518,6 +547,7 @@ func tenChanges(t *testing.T, policy string) int {
 }
 
 func TestTenChangesTwoOfThemBad(t *testing.T) {
+	t.Parallel()
 	serial, slipway := tenChanges(t, "serial"), tenChanges(t, "slipway")
 	t.Logf("experiments for ten changes: serial %d, slipway %d", serial, slipway)
 	if slipway >= serial {

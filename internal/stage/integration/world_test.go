@@ -24,6 +24,7 @@ import (
 	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/stage/release"
 	"slipway.dev/slipway/internal/store"
+	"slipway.dev/slipway/internal/store/storetest"
 )
 
 const product = "ferry"
@@ -32,6 +33,7 @@ const product = "ferry"
 // end when the test says so, and how the test or the source says.
 type world struct {
 	t       testing.TB
+	url     string // of the database
 	db      *store.DB
 	clock   *clock.Fake
 	dir     string // of the repositories
@@ -118,9 +120,18 @@ func (w witness) Emit(ctx context.Context, e slipway.Event) error {
 	return w.Tx.Emit(ctx, e)
 }
 
-func newWorld(t testing.TB) *world {
+// The engines that a world can stand on.
+const sqlite, postgres = "sqlite", "postgres"
+
+func newWorld(t testing.TB) *world { return newWorldOn(t, sqlite) }
+
+func newWorldOn(t testing.TB, engine string) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), power: &power{}, changes: changes{}}
+	w.url = "sqlite:" + filepath.Join(w.dir, "slipway.db")
+	if engine == postgres {
+		w.url = storetest.Postgres(t)
+	}
 	w.clock = clock.NewFake(time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC))
 	w.repos = &repositories{dir: filepath.Join(w.dir, "git"), power: w.power}
 	w.catalog = &products{files: catalog.New(nil, w.repos)}
@@ -133,7 +144,7 @@ func newWorld(t testing.TB) *world {
 // open opens the database and starts the process.
 func (w *world) open() {
 	w.t.Helper()
-	db, err := store.Open(w.t.Context(), store.Config{URL: "sqlite:" + filepath.Join(w.dir, "slipway.db"), Routes: integration.Routes(), Clock: w.clock})
+	db, err := store.Open(w.t.Context(), store.Config{URL: w.url, Routes: integration.Routes(), Clock: w.clock})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -148,6 +159,10 @@ func (w *world) copy(t testing.TB) *world {
 	c := &world{t: t, dir: t.TempDir(), power: &power{}, changes: maps.Clone(w.changes), clock: clock.NewFake(w.clock.Now())}
 	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
 		t.Fatal(err)
+	}
+	c.url = "sqlite:" + filepath.Join(c.dir, "slipway.db")
+	if !strings.HasPrefix(w.url, "sqlite:") {
+		c.url = storetest.PostgresLike(t, w.url)
 	}
 	c.repos = &repositories{dir: filepath.Join(c.dir, "git"), power: c.power, updates: slices.Clone(w.repos.updates)}
 	c.catalog = &products{files: catalog.New(nil, c.repos), spec: w.catalog.spec, file: w.catalog.file}
@@ -266,16 +281,55 @@ func (w *world) product(files map[string]string) string {
 	return w.push("products/"+product, files)
 }
 
-// released is a world whose product has its first release.
-func released(t testing.TB) *world {
+// begun are worlds that stories begin with. Each is made once and copied.
+var begun = struct {
+	sync.Mutex
+	dir    string // of the test binary
+	worlds map[string]*world
+}{worlds: map[string]*world{}}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "slipway-integration-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	begun.dir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// begin returns a world of its own like the one that is made under a name.
+func begin(t testing.TB, name string, made func(testing.TB) *world) *world {
 	t.Helper()
-	w := newWorld(t)
-	w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
-	w.lib("lib 1")
-	w.app("app 1")
-	w.settle()
-	w.want(1, integration.Landed, "released as v2026.11.1")
-	return w
+	begun.Lock()
+	defer begun.Unlock()
+	if begun.worlds[name] == nil {
+		w := made(t)
+		w.do(w.db.Close())
+		kept := *w
+		kept.dir = filepath.Join(begun.dir, fmt.Sprint(len(begun.worlds)))
+		w.do(os.CopyFS(kept.dir, os.DirFS(w.dir)))
+		begun.worlds[name] = &kept
+	}
+	return begun.worlds[name].copy(t)
+}
+
+// released is a world whose product has its first release.
+func released(t testing.TB) *world { return releasedOn(t, sqlite) }
+
+func releasedOn(t testing.TB, engine string) *world {
+	t.Helper()
+	return begin(t, engine+" released", func(t testing.TB) *world {
+		w := newWorldOn(t, engine)
+		w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
+		w.lib("lib 1")
+		w.app("app 1")
+		w.settle()
+		w.want(1, integration.Landed, "released as v2026.11.1")
+		return w
+	})
 }
 
 func (w *world) entry(number int64) integration.Entry {

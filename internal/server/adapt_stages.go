@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -47,6 +48,12 @@ func (l landedChanges) Named(ctx context.Context, name string) (integration.Chan
 	named := integration.Change{Ref: slipway.Ref("change", c.ID()), Title: c.Title, Author: c.Author}
 	if c.State == plan.Abandoned {
 		named.Gone = "is " + string(c.State) + ": " + c.Reason
+	}
+	if v, vetoed := c.Vetoed(); vetoed {
+		named.Vetoed, named.Since = fmt.Sprintf("%s votes %+d", v.By, v.Value), v.Time
+		if v.Message != "" {
+			named.Vetoed += ": " + v.Message
+		}
 	}
 	return named, true, nil
 }

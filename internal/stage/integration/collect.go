@@ -3,6 +3,7 @@ package integration
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -37,7 +38,11 @@ func (s *Service) collect(ctx context.Context, product string) error {
 	if len(current) == 0 {
 		return s.collectFirst(ctx, q, p, file)
 	}
-	entries, seen, err := s.collectUpdates(ctx, q, p, current)
+	entries, seen, forced, err := s.collectUpdates(ctx, q, p, current)
+	if err != nil {
+		return err
+	}
+	dropped, err := s.dropped(ctx, product, forced)
 	if err != nil {
 		return err
 	}
@@ -50,7 +55,7 @@ func (s *Service) collect(ctx context.Context, product string) error {
 			entries = append(entries, Entry{Title: "product file at " + short(file), File: file})
 		}
 	}
-	return s.enqueue(ctx, q, entries, func(q *Queue) {
+	return s.enqueue(ctx, q, entries, dropped, func(q *Queue) {
 		q.Seen, q.File, q.Reason = seen, file, ""
 	})
 }
@@ -91,7 +96,7 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 		moved = moved || last != q.Seen[name]
 	}
 	if len(missing) > 0 {
-		return s.enqueue(ctx, q, nil, func(q *Queue) {
+		return s.enqueue(ctx, q, nil, nil, func(q *Queue) {
 			q.Reason = "the first release waits for a commit of " + strings.Join(missing, ", ")
 		})
 	}
@@ -102,7 +107,7 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 	if q.File != "" {
 		first.Title += ", again"
 	}
-	return s.enqueue(ctx, q, []Entry{first}, func(q *Queue) { q.Seen, q.File, q.Reason = seen, file, "" })
+	return s.enqueue(ctx, q, []Entry{first}, nil, func(q *Queue) { q.Seen, q.File, q.Reason = seen, file, "" })
 }
 
 // head returns the pin at the head of a component's branch, and the position in branch history that made it.
@@ -120,9 +125,9 @@ func (s *Service) head(ctx context.Context, name string, ref spec.ComponentRef) 
 }
 
 // collectUpdates makes an entry of each move of a component's branch, in the order of branch history. Components that share
-// a repository move in one entry.
-func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, current map[string]slipway.Pin) ([]Entry, map[string]int64, error) {
-	seen := map[string]int64{}
+// a repository move in one entry. Forced are the newest moves that dropped commits from a branch, by component.
+func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, current map[string]slipway.Pin) (entries []Entry, seen map[string]int64, forced map[string]Update, err error) {
+	seen, forced = map[string]int64{}, map[string]Update{}
 	moves := map[int64]Update{}
 	pins := map[int64][]slipway.Pin{}
 	for _, name := range sorted(p.Components) {
@@ -130,17 +135,28 @@ func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, c
 		last, taken := q.Seen[name]
 		updates, err := s.source.Updates(ctx, ref.Repo, "refs/heads/"+branch(ref), last)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if !taken && len(updates) > 1 {
 			updates = updates[len(updates)-1:] // new in the product: only where it is now
 		}
 		for _, u := range updates {
 			last = max(last, u.Seq)
+			if u.Old != slipway.ZeroCommit && u.Old != "" {
+				ahead := false
+				if u.New != slipway.ZeroCommit {
+					if ahead, err = s.ancestor(ctx, u.Repo, u.Old, u.New); err != nil {
+						return nil, nil, nil, err
+					}
+				}
+				if !ahead {
+					forced[name] = u
+				}
+			}
 			before := current[name]
 			if taken {
 				if before, err = s.pinBefore(ctx, name, ref, u); err != nil {
-					return nil, nil, err
+					return nil, nil, nil, err
 				}
 			}
 			if u.New == slipway.ZeroCommit {
@@ -151,22 +167,56 @@ func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, c
 				continue // not there at that commit, or its path was not touched
 			}
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 			moves[u.Seq] = u
 			pins[u.Seq] = append(pins[u.Seq], pin)
 		}
 		seen[name] = last
 	}
-	var entries []Entry
 	for _, seq := range slices.Sorted(maps.Keys(moves)) {
 		e, err := s.describe(ctx, moves[seq], pins[seq])
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		entries = append(entries, e)
 	}
-	return entries, seen, nil
+	return entries, seen, forced, nil
+}
+
+// dropped says which open entries move to commits that are no longer on their branch, after a forced push or the removal of the branch.
+func (s *Service) dropped(ctx context.Context, product string, forced map[string]Update) (map[int64]string, error) {
+	if len(forced) == 0 {
+		return nil, nil
+	}
+	open, err := s.Entries(ctx, slipway.Query{Product: product, States: OpenPhases()})
+	if err != nil {
+		return nil, err
+	}
+	dropped := map[int64]string{}
+	for _, e := range open {
+		for _, pin := range e.Pins {
+			u, ok := forced[pin.Component]
+			if !ok || e.Exact || pin.Repo != u.Repo {
+				continue
+			}
+			head, err := s.source.Resolve(ctx, u.Repo, u.Ref)
+			if err != nil && !slipway.Is(err, slipway.NotFound) {
+				return nil, err
+			}
+			on := false
+			if err == nil {
+				if on, err = s.ancestor(ctx, pin.Repo, pin.Commit, head); err != nil {
+					return nil, err
+				}
+			}
+			if !on {
+				dropped[e.Number] = fmt.Sprintf("%s %s is no longer on %s of %s: %s moved it to %s",
+					pin.Component, short(pin.Commit), strings.TrimPrefix(u.Ref, "refs/heads/"), u.Repo, cmp.Or(u.Actor, "somebody"), short(u.New))
+			}
+		}
+	}
+	return dropped, nil
 }
 
 // pinBefore is where a component was before a move of its branch; the zero pin when it was not there.
@@ -201,9 +251,9 @@ func (s *Service) describe(ctx context.Context, u Update, pins []slipway.Pin) (E
 	return Entry{Title: strings.Join(names, ", "), Author: u.Actor, Pins: pins, Depends: depends}, nil
 }
 
-// enqueue adds the entries and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
+// enqueue adds entries, marks those that were dropped and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
 // was; when another run has collected meanwhile, nothing is written.
-func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, change func(*Queue)) error {
+func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, dropped map[int64]string, change func(*Queue)) error {
 	next := looked
 	if change(&next); len(entries) == 0 && reflect.DeepEqual(next, looked) {
 		return nil
@@ -219,6 +269,22 @@ func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, ch
 		change(&q)
 		if err := tx.Queues().Put(ctx, q); err != nil {
 			return err
+		}
+		for number, why := range dropped {
+			e, err := tx.Entries().Get(ctx, fmt.Sprint(number))
+			if err != nil {
+				return err
+			}
+			if e.Withdrawn = why; e.Phase.Open() {
+				if err := tx.Entries().Put(ctx, e); err != nil {
+					return err
+				}
+			}
+		}
+		if len(dropped) > 0 {
+			if err := tx.Wake(ctx, kindAdvance, looked.Product, tx.Now()); err != nil {
+				return err
+			}
 		}
 		for _, e := range entries {
 			if _, err := add(ctx, tx, looked.Product, e); err != nil {

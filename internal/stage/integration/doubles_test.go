@@ -36,6 +36,7 @@ type builder struct {
 	texts map[string]string
 	known map[string]slipway.ComponentBuild // by what it was built from; with its test, if that has a verdict
 	built int
+	slow  bool // waves end only when finish is called, also those whose builds are all known
 }
 
 type wave struct {
@@ -61,7 +62,7 @@ func (b *builder) StartWave(_ context.Context, req slipway.WaveRequest) (slipway
 		known, ok := b.known[b.inputs(w, name)]
 		reused = reused && ok && (len(known.Tests) > 0 || known.State != "built" || !slices.Contains(req.Tests, name))
 	}
-	if reused {
+	if reused && !b.slow {
 		b.end(w)
 	}
 	return w.status, b.power.wrote()
@@ -268,10 +269,21 @@ func (l *lab) Run(_ context.Context, req slipway.ExperimentRequest) (slipway.Exp
 	if x, ok := l.runs[req.ID]; ok {
 		return x.status, nil
 	}
-	x := &run{req, slipway.ExperimentStatus{ID: req.ID, Number: int64(len(l.runs) + 1), State: "running", Reason: "on edge-1"}}
+	x := &run{req, slipway.ExperimentStatus{ID: req.ID, Number: int64(len(l.runs) + 1), State: "running", Nodes: []string{l.node(req.Avoid)}}}
+	x.status.Reason = "on " + x.status.Nodes[0]
 	l.runs[req.ID] = x
 	l.order = append(l.order, req.ID)
 	return x.status, l.power.wrote()
+}
+
+// node is the first that is not to be avoided.
+func (l *lab) node(avoid []string) string {
+	for i := range l.nodes {
+		if name := fmt.Sprintf("edge-%d", i+1); !slices.Contains(avoid, name) {
+			return name
+		}
+	}
+	return "edge-1"
 }
 
 func (l *lab) Nodes(context.Context) ([]slipway.Node, error) {

@@ -45,6 +45,8 @@ type Entry struct {
 	Urgent   bool          `json:"urgent,omitempty"`   // the incident lane: goes before what has begun, too
 	Rank     float64       `json:"rank,omitempty"`     // its place; lower first. Entries of old have none: their number
 
+	Withdrawn string `json:"withdrawn,omitempty"` // why it may not land any more: what it moves to has left its branch
+
 	Phase    Phase     `json:"phase"`
 	Reason   string    `json:"reason"`            // why it is in its phase, and what it waits for
 	Ahead    int       `json:"ahead,omitempty"`   // undecided entries that it has to wait for

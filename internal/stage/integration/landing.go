@@ -97,6 +97,13 @@ func (s *Service) carryOn(ctx context.Context, p *pass) (bool, error) {
 		if base != g.Base {
 			return true, s.callOff(ctx, p, "", nil)
 		}
+		gone, err := s.withdrawn(ctx, entries)
+		if err != nil {
+			return false, err
+		}
+		if len(gone) > 0 {
+			return true, s.callOff(ctx, p, "part of it may not land any more", nil)
+		}
 	}
 	w, err := s.waveOf(ctx, p, c, Trial{Wave: g.Wave, Targets: c.components(), Tests: true, Why: "lands"})
 	if slipway.Is(err, slipway.Invalid) {

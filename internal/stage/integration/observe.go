@@ -259,7 +259,7 @@ func (s *Service) progressExperiment(ctx context.Context, p *pass, c Candidate, 
 			return err
 		}
 	}
-	req.ID = t.Requested
+	req.ID, req.Avoid = t.Requested, t.Avoid
 	st, err := s.lab.Run(ctx, req)
 	if slipway.Is(err, slipway.Invalid) {
 		t.Final = true

@@ -68,7 +68,7 @@ func Routes() []jobs.Route {
 	for _, t := range []slipway.EventType{
 		slipway.EntryQueued, slipway.EntryLanded, slipway.EntryRejected, slipway.EntryDequeued, slipway.QueueFrozen, slipway.QueueResumed,
 		slipway.WaveFinished, slipway.BuildFinished, slipway.BuildReused, slipway.ExperimentStarted, slipway.ExperimentFinished,
-		slipway.WaiverGranted, slipway.WaiverRevoked, slipway.ProductLoaded,
+		slipway.WaiverGranted, slipway.WaiverRevoked, slipway.ProductLoaded, slipway.ChangeVoted,
 	} {
 		routes = append(routes, jobs.Route{On: t, Kind: kindAdvance, Key: jobs.Product})
 	}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"time"
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
@@ -55,7 +56,9 @@ type Changes interface {
 // Change is what an entry shows of the change that it brings.
 type Change struct {
 	Ref, Title, Author string
-	Gone               string // why it will never land; empty: it has, or may
+	Gone               string    // why it will never land; empty: it has, or may
+	Vetoed             string    // by whom it may not be released, and why, whether it has landed or not
+	Since              time.Time // of the veto
 }
 
 // Builder builds and unit-tests candidates.

@@ -40,7 +40,7 @@ func byRank(a, b Entry) int {
 }
 
 // survey reads the base and the entries in it: what there is to check, and what each entry affects. It takes out entries that
-// have nothing to move, and trials whose tuple can no longer come true.
+// have nothing to move or may not any more, and trials whose tuple can no longer come true.
 func (s *Service) survey(ctx context.Context, p *pass) (bool, error) {
 	var err error
 	if p.base, err = s.source.Resolve(ctx, productRepo(p.product), "refs/heads/main"); err != nil {
@@ -232,10 +232,17 @@ func (s *Service) tidy(ctx context.Context, p *pass) (bool, error) {
 	if err != nil && !slipway.Is(err, slipway.Invalid) { // a broken manifest makes nothing moot; candidates on it will say what is wrong
 		return false, err
 	}
-	moot := map[int64]string{}
+	moot, err := s.withdrawn(ctx, p.entries)
+	if err != nil {
+		return false, err
+	}
 	for _, e := range p.entries {
 		if e.Phase == Landing {
-			continue // decided
+			delete(moot, e.Number) // decided
+			continue
+		}
+		if moot[e.Number] != "" {
+			continue
 		}
 		why, err := s.moot(ctx, e, current, p.queue.Released)
 		if err != nil {

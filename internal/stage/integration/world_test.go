@@ -468,6 +468,12 @@ func (r *repositories) git(repo string) (git.Repo, error) {
 
 func (r *repositories) commit(t testing.TB, repo string, at time.Time, files map[string]string) string {
 	t.Helper()
+	return r.commitOn(t, repo, "", at, files)
+}
+
+// commitOn makes the branch a commit with a parent, which is its head unless another is given: then what came after that is dropped.
+func (r *repositories) commitOn(t testing.TB, repo, parent string, at time.Time, files map[string]string) string {
+	t.Helper()
 	ctx := t.Context()
 	g, err := git.Init(ctx, filepath.Join(r.dir, repo), "main")
 	if err != nil {
@@ -479,7 +485,7 @@ func (r *repositories) commit(t testing.TB, repo string, at time.Time, files map
 	}
 	c := git.CommitSpec{Files: map[string][]byte{}, Message: cmp.Or(r.message, "a push"), Author: git.Signature{Name: "ada", Email: "ada@example.org"}, Time: at}
 	if old != git.Zero {
-		c.Parent = old
+		c.Parent = cmp.Or(parent, old)
 	}
 	for name, text := range files {
 		c.Files[name] = []byte(text)

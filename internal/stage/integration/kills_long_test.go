@@ -7,3 +7,6 @@ const killEvery = 1
 
 // chaosSeeds is how many random histories are driven.
 const chaosSeeds = 40
+
+// engines are the databases that kills and chaos are tried on.
+var engines = []string{sqlite, postgres}

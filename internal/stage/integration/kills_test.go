@@ -7,3 +7,6 @@ const killEvery = 31
 
 // chaosSeeds is how many random histories are driven.
 const chaosSeeds = 3
+
+// engines are the databases that kills and chaos are tried on; in the long tests, PostgreSQL, too.
+var engines = []string{sqlite}

@@ -6,8 +6,22 @@ import (
 )
 
 // merge replaces the entries of each batch by one unit that stands where its last entry does: it needs what any of them needs, and moves what all
-// of them move. A batch of which an entry has left, or cannot land with the others, is no more.
-func merge(s *Snapshot, batches [][]ID) (*Snapshot, [][]*Entry) {
+// of them move. A batch is no more of which an entry has left, or cannot land with the others, or depends on something that depends on the batch.
+func merge(s *Snapshot, batches [][]ID) (merged *Snapshot, units [][]*Entry, order, circular []int) {
+	for {
+		merged, units = unify(s, batches)
+		order, circular = inOrder(merged.Entries, units)
+		apart := slices.DeleteFunc(slices.Clone(circular), func(i int) bool { return units[i] == nil })
+		if len(apart) == 0 {
+			return merged, units, order, circular
+		}
+		batches = slices.DeleteFunc(slices.Clone(batches), func(b []ID) bool {
+			return slices.ContainsFunc(apart, func(i int) bool { return slices.ContainsFunc(units[i], func(e *Entry) bool { return e.ID == b[0] }) })
+		})
+	}
+}
+
+func unify(s *Snapshot, batches [][]ID) (*Snapshot, [][]*Entry) {
 	if len(batches) == 0 {
 		return s, make([][]*Entry, len(s.Entries))
 	}
@@ -179,7 +193,7 @@ func (w *world) join() (batches [][]ID, changed bool) {
 		return nil, false
 	}
 	ready := w.ready()
-	with := make([]int, len(w.units)) // the unit that follows in the pair, plus one; -1 for the one that follows
+	with := make(pairs, len(w.units))
 	for pool := range w.Pools {
 		free := w.Pools[pool].Free
 		if free == 0 || len(ready[pool]) <= free {
@@ -196,8 +210,8 @@ func (w *world) join() (batches [][]ID, changed bool) {
 				if w.views[next.entry].yields {
 					continue
 				}
-				if waits[next] && with[m.entry] == 0 && with[next.entry] == 0 && w.joinable(m.entry, next.entry) {
-					with[m.entry], with[next.entry] = next.entry+1, -1
+				if waits[next] && with[m.entry] == 0 && with[next.entry] == 0 && w.joinable(m.entry, next.entry) && !w.entangled(m.entry, next.entry, with) {
+					with[m.entry], with[next.entry] = next.entry+1, -m.entry-1
 					spare--
 					changed = true
 				}
@@ -214,6 +228,37 @@ func (w *world) join() (batches [][]ID, changed bool) {
 		}
 	}
 	return batches, changed
+}
+
+// pairs holds for each unit the one that follows it in its pair, plus one; or the one that it follows, plus one, below zero; or 0.
+type pairs []int
+
+// entangled reports whether a pair of two units would depend on itself: by way of a third unit, or of a pair that is to be made.
+func (w *world) entangled(a, b int, with pairs) bool {
+	if len(w.Entries[a].DependsOn)+len(w.Entries[b].DependsOn) == 0 {
+		return false
+	}
+	seen := map[int]bool{}
+	var leads func(i int, start bool) bool
+	leads = func(i int, start bool) bool {
+		if i == a || i == b {
+			if !start {
+				return true
+			}
+		} else if seen[i] {
+			return false
+		} else {
+			seen[i] = true
+			if n := with[i]; n != 0 && leads(max(n, -n)-1, false) {
+				return true
+			}
+		}
+		return slices.ContainsFunc(w.Entries[i].DependsOn, func(d ID) bool {
+			j, live := w.index[d]
+			return live && !(start && (j == a || j == b)) && leads(j, false)
+		})
+	}
+	return leads(a, true) || leads(b, true)
 }
 
 // ready lists, by pool, what could start there: in order, whatever waits for nothing but room.

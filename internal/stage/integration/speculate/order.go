@@ -34,9 +34,10 @@ func Place(entries []Entry, joining Entry) float64 {
 
 func byRank(a, b Entry) int { return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.ID, b.ID)) }
 
-// inOrder sorts entries by rank, and behind what they depend on. What it returns are indexes.
-func inOrder(entries []Entry) []int {
-	order := make([]int, len(entries))
+// inOrder sorts units by rank, and behind what they depend on: a dependence on an entry is one on the batch that holds it, which units tells. What it
+// returns are indexes, and those that depend on themselves by way of others, for which there is no order. They stand somewhere in it.
+func inOrder(entries []Entry, units [][]*Entry) (order, circular []int) {
+	order = make([]int, len(entries))
 	sorted, depends := true, false
 	for i := range entries {
 		order[i] = i
@@ -47,31 +48,48 @@ func inOrder(entries []Entry) []int {
 		slices.SortFunc(order, func(a, b int) int { return byRank(entries[a], entries[b]) })
 	}
 	if !depends {
-		return order
+		return order, nil
 	}
-	index := make(map[ID]int, len(entries))
-	for i, e := range entries {
-		index[e.ID] = i
-	}
-	done := make([]bool, len(entries))
+	index := indexOf(entries, units)
+	const unseen, open, done = 0, 1, 2
+	state := make([]uint8, len(entries))
 	out := make([]int, 0, len(order))
+	var path []int // that is open
 	var visit func(i int)
 	visit = func(i int) {
-		if done[i] {
-			return
-		}
-		done[i] = true // before its needs, so that a circle ends
+		state[i] = open
+		path = append(path, i)
 		for _, d := range entries[i].DependsOn {
-			if j, ok := index[d]; ok {
+			switch j, live := index[d]; {
+			case !live:
+			case state[j] == unseen:
 				visit(j)
+			case state[j] == open:
+				circular = append(circular, path[slices.Index(path, j):]...)
 			}
 		}
+		path = path[:len(path)-1]
+		state[i] = done
 		out = append(out, i)
 	}
 	for _, i := range order {
-		visit(i)
+		if state[i] == unseen {
+			visit(i)
+		}
 	}
-	return out
+	return out, circular
+}
+
+// indexOf finds units by the entries in them.
+func indexOf(entries []Entry, units [][]*Entry) map[ID]int {
+	index := make(map[ID]int, len(entries))
+	for i := range entries {
+		index[entries[i].ID] = i
+		for _, e := range units[i] {
+			index[e.ID] = i
+		}
+	}
+	return index
 }
 
 // ChangeSets groups requests that depend on each other in circles: each group has to move as one entry. Groups and their

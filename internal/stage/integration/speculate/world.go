@@ -69,6 +69,7 @@ type world struct {
 	o         Options
 	order     []int
 	index     map[ID]int
+	circular  []int // entries that depend on themselves, though they should be one change set
 	views     []view
 	lists     [][]member // by check: its live entries, in order
 	base      []bool     // by check: the base is proven
@@ -88,8 +89,8 @@ type world struct {
 }
 
 func newWorld(s *Snapshot, o Options, batches [][]ID) *world {
-	s, units := merge(s, batches)
-	w := &world{Snapshot: s, o: o, units: units, order: inOrder(s.Entries), index: make(map[ID]int, len(s.Entries)), views: make([]view, len(s.Entries)),
+	s, units, order, circular := merge(s, batches)
+	w := &world{Snapshot: s, o: o, units: units, order: order, index: indexOf(s.Entries, units), circular: circular, views: make([]view, len(s.Entries)),
 		lists: make([][]member, len(s.Checks)), base: make([]bool, len(s.Checks)), forced: map[int]float64{}, runs: make(map[place]int, len(s.Runs)),
 		pools: make(map[string]int, len(s.Pools)), cur: make([]State, len(s.Checks)), full: make([]State, len(s.Checks)), path: make([]float64, len(s.Checks)),
 		since: make([][]int, len(s.Checks)), doubts: make([][]doubt, len(s.Checks)), ahead: make([]int, len(s.Checks)), doomed: make([]bool, len(s.Checks)), again: map[member]bool{}, needed: make([]float64, len(s.Runs)), suspect: make([]float64, len(s.Entries))}
@@ -98,12 +99,6 @@ func newWorld(s *Snapshot, o Options, batches [][]ID) *world {
 		r := &s.Runs[i]
 		if at := (place{r.Edge.Check, r.Edge.To}); !twice(w.runs, at) {
 			w.runs[at] = i
-		}
-	}
-	for i := range s.Entries {
-		w.index[s.Entries[i].ID] = i
-		for _, e := range units[i] {
-			w.index[e.ID] = i
 		}
 	}
 	for i := range s.Runs {
@@ -269,6 +264,9 @@ func (w *world) outside(i int) float64 {
 	chance := 1.0
 	if e.Invalid != "" {
 		v.gone, v.why = e.Invalid, Unmergable
+	}
+	if slices.Contains(w.circular, i) {
+		v.gone, v.why = "it depends on itself by way of others, so none of them can land first; they have to be one change set", Unmergable
 	}
 	for _, d := range e.DependsOn {
 		j, live := w.index[d]

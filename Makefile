@@ -2,6 +2,7 @@
 # make demo-real   the same on a real product that is made at run time from public Go modules
 # make test        all tests but the long ones
 # make test-long   the long ones too
+# make hunt        the property tests with other cases than usual: SEED=N CHECKS=N
 # make lint        gofmt, go vet, staticcheck
 # make bench       the benchmarks of packages; bench-debian, bench-farm, bench-hash: see docs/bench/README.md
 # make bench-queue the policies of the integration queue in simulation: docs/bench/queue.md
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-real test test-long lint bench bench-queue bench-debian bench-farm bench-hash setup
+.PHONY: build demo demo-real test test-long hunt lint bench bench-queue bench-debian bench-farm bench-hash setup
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
@@ -38,6 +39,12 @@ test: setup
 
 test-long: setup
 	$(GO) test -timeout 60m -tags long ./...
+
+SEED ?= $(shell date +%s)
+CHECKS ?= 1000
+hunt:
+	@echo "seed $(SEED)"
+	$(GO) test -count=1 -timeout 60m $$(git grep -l 'seeded\.Check(' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.seed=$(SEED) -rapid.checks=$(CHECKS)
 
 lint:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [[ -n $$bad ]]; then echo "not formatted by gofmt:"; echo "$$bad"; exit 1; fi

@@ -49,12 +49,15 @@ folder. One server works on a database at a time; another is refused.`,
   slipway server --data /srv/slipway --database postgres://slipway@db/slipway --bus nats://bus:4222
   slipway server --data /srv/slipway --listen 0.0.0.0:443 --url https://slipway.lan --tls-cert slipway.crt --tls-key slipway.key`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &cfg) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Database = cmp.Or(cfg.Database, a.env("SLIPWAY_DATABASE"))
+			return a.serve(cmd, &cfg)
+		},
 	}
 	a.serverFlags(cmd, &cfg)
 	f := cmd.Flags()
 	f.StringVar(&cfg.Data, "data", "", "folder of repositories, artifacts and composes (required)")
-	f.StringVar(&cfg.Database, "database", "", "postgres://USER:PASSWORD@HOST/NAME (default: SQLite in the folder)")
+	f.StringVar(&cfg.Database, "database", "", "postgres://USER:PASSWORD@HOST/NAME (environment: SLIPWAY_DATABASE, where no list of processes shows the password; default: SQLite in the folder)")
 	f.StringVar(&cfg.Bus, "bus", "", "nats://HOST:PORT (default: embedded)")
 	if err := cmd.MarkFlagRequired("data"); err != nil {
 		panic(err) // the flag was just defined
@@ -76,7 +79,7 @@ func (a *app) serverFlags(cmd *cobra.Command, cfg *server.Config) {
 	f.StringVar(&cfg.REAPI, "reapi", "", "HOST:PORT where the farm serves the Remote Execution API over gRPC (default: it does not)")
 	f.StringVar(&cfg.Remote, "remote-execution", "", "grpc[s]://HOST:PORT[/INSTANCE] of a cluster that runs the builds (default: sandboxes of this host)")
 	f.StringVar(&cfg.RemoteKey, "remote-token-file", "", "file with the API token for that cluster")
-	f.StringVar(&cfg.SMTP, "smtp", "", "smtp://[USER:PASSWORD@]HOST:PORT for notifications by mail (default: none is sent)")
+	f.StringVar(&cfg.SMTP, "smtp", "", "smtp://[USER:PASSWORD@]HOST:PORT for notifications by mail (environment: SLIPWAY_SMTP; default: none is sent)")
 	f.StringVar(&cfg.MailFrom, "mail-from", "slipway@localhost", "sender of mail")
 	f.StringVar(&cfg.SignKey, "sign-key", "", "armored OpenPGP private key for packages and repositories; its passphrase is in SLIPWAY_SIGN_PASSPHRASE (default: a key of the server's own)")
 	f.StringVar(&cfg.APKKey, "sign-apk-key", "", "private RSA key in PEM for APK packages and repositories (default: a key of the server's own)")
@@ -86,6 +89,7 @@ func (a *app) serverFlags(cmd *cobra.Command, cfg *server.Config) {
 
 func (a *app) serve(cmd *cobra.Command, cfg *server.Config) error {
 	cfg.Version = Version()
+	cfg.SMTP = cmp.Or(cfg.SMTP, a.env("SLIPWAY_SMTP"))
 	cfg.SignPass = a.env("SLIPWAY_SIGN_PASSPHRASE")
 	cfg.Log.To = a.errOut
 	return server.Run(cmd.Context(), *cfg)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"slipway.dev/slipway/internal/platform/seeded"
 )
 
 // naive is the same graph as a matrix, with which every question is answered the plain way.
@@ -82,7 +84,7 @@ func drawSet(t *rapid.T, n int, name string) Set {
 }
 
 func TestRows(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		g, m := drawGraph(t)
 		edges := 0
 		for v := range int32(m.n) {
@@ -110,7 +112,7 @@ func TestRows(t *testing.T) {
 }
 
 func TestClosureAndWays(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		g, m := drawGraph(t)
 		from := slices.Collect(drawSet(t, m.n, "from").All())
 		var through Set
@@ -158,7 +160,7 @@ func TestClosureAndWays(t *testing.T) {
 }
 
 func TestComponentsTiersAndCycles(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		g, m := drawGraph(t)
 		var within, counted Set
 		if rapid.Bool().Draw(t, "some") {
@@ -243,7 +245,7 @@ func TestComponentsTiersAndCycles(t *testing.T) {
 }
 
 func TestInduced(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		g, m := drawGraph(t)
 		within := drawSet(t, m.n, "within")
 		sub, vertices := g.Induced(within)
@@ -261,7 +263,7 @@ func TestInduced(t *testing.T) {
 }
 
 func TestSet(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 200).Draw(t, "n")
 		a, b := drawSet(t, n, "a"), drawSet(t, n, "b")
 		count := 0

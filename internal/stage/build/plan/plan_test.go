@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"slipway.dev/slipway/internal/platform/seeded"
 	"slipway.dev/slipway/internal/slipway"
 )
 
@@ -181,7 +182,7 @@ func TestForecast(t *testing.T) {
 // TestEveryWaveEnds runs random graphs with random outcomes to the end and holds the plan's promises, also when it is taken up
 // again from its statuses at any point.
 func TestEveryWaveEnds(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 12).Draw(t, "n")
 		g := map[string]Component{}
 		var names []string

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"slipway.dev/slipway/internal/platform/seeded"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/integration/speculate"
 )
@@ -68,7 +69,7 @@ func reversed[T any](list []T) []T {
 // In every history: nothing lands untested or twice, every certificate holds, every entry ends, equal snapshots give equal plans (all
 // of which simulate checks as it goes); and where outcomes are deterministic nobody innocent is evicted.
 func TestHistoriesWithDeterministicOutcomes(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		w := history(t, 0, 0)
 		predictor := rapid.SampledFrom(Predictors()).Draw(t, "predictor")
 		predict, learn := predictorOf(w, predictor, 7)
@@ -88,7 +89,7 @@ func TestHistoriesWithDeterministicOutcomes(t *testing.T) {
 }
 
 func TestHistoriesWithFlakesAndLostRuns(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		w := history(t, 0.05, 0.05)
 		predict, learn := predictorOf(w, "90", 3)
 		if _, err := simulate(w, policy("slipway", w), predict, learn, 3, nil); err != nil {

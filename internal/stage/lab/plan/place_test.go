@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"slipway.dev/slipway/internal/platform/seeded"
 	"slipway.dev/slipway/internal/stage/lab/plan"
 )
 
@@ -143,7 +144,7 @@ func (l *lab) snapshot() plan.Snapshot {
 
 // TestNobodyIsDoubledSplitOrStarved runs random labs to the end, with a stream of newcomers, and checks every plan.
 func TestNobodyIsDoubledSplitOrStarved(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	seeded.Check(t, func(t *rapid.T) {
 		kinds := []string{"x", "y"}
 		l := &lab{ends: map[string]time.Duration{}, bounds: map[string]time.Duration{}}
 		for i := range rapid.IntRange(1, 6).Draw(t, "nodes") {

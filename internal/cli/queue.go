@@ -14,7 +14,7 @@ import (
 func (a *app) queueCmd() *cobra.Command {
 	return parent("queue", "Work with a product's integration queue",
 		a.queueListCmd(), a.queueShowCmd(), a.queueWhyCmd(), a.queueAddCmd(), a.queueDequeueCmd(), a.queueRequeueCmd(),
-		a.queuePromoteCmd(), a.queueFreezeCmd(), a.queueResumeCmd(), a.queueVerifyCmd(), a.queueSimulateCmd())
+		a.queuePromoteCmd(), a.queueFreezeCmd(), a.queueResumeCmd(), a.queueVerifyCmd(), a.queuePredictionsCmd(), a.queueSimulateCmd())
 }
 
 func (a *app) queueListCmd() *cobra.Command {
@@ -281,6 +281,41 @@ func (a *app) queueVerifyCmd() *cobra.Command {
 					err = slipway.Errorf(slipway.Conflict, "the certificate of entry %d does not hold", number)
 				}
 				return err
+			})
+		},
+	}
+}
+
+func (a *app) queuePredictionsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "predictions PRODUCT",
+		Short: "Show how good the queue's predictions have been",
+		Long: "Show, for each predictor, what it said of entries when they came, against how they ended. The Brier score is the mean squared\n" +
+			"error: 0 is perfect, a coin gives 0.25. queue.predictor in product.yaml says which one is used.",
+		Example: "  slipway queue predictions ferry\n  slipway queue predictions ferry -o json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			q, err := c.Queue(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(q.Predictions, func() *table {
+				t := newTable("predictor", "used", "entries", "Brier", "said, and landed")
+				for _, p := range q.Predictions {
+					used, bands := "", []string{}
+					if p.Used {
+						used = "yes"
+					}
+					for _, b := range p.Bands {
+						bands = append(bands, fmt.Sprintf("%.0f %%: %.0f %% of %d", 100*b.Said, 100*b.Landed, b.Count))
+					}
+					t.add(p.Predictor, used, p.Count, fmt.Sprintf("%.3f", p.Brier), strings.Join(bands, ", "))
+				}
+				return t
 			})
 		},
 	}

@@ -11,6 +11,7 @@ import (
 type Queue struct {
 	Policy    string   `json:"policy,omitempty" yaml:"policy,omitempty"`       // "slipway" (default): speculate; "serial": one entry at a time
 	Depth     int      `json:"depth,omitempty" yaml:"depth,omitempty"`         // so many entries are worked on at once; 0 (default): as many as there is room for
+	Predictor string   `json:"predictor,omitempty" yaml:"predictor,omitempty"` // what tells how likely an entry lands: "historical" (default), "logistic", "none"
 	Flakes    Flakes   `json:"flakes,omitzero" yaml:"flakes,omitempty"`        // when a failure is believed
 	Retries   int      `json:"retries" yaml:"retries"`                         // how often a run that infrastructure or the time limit ended is tried again; default 2
 	Supersede bool     `json:"supersede,omitempty" yaml:"supersede,omitempty"` // a newer version of a component takes the place of one that waits and has not begun
@@ -104,12 +105,13 @@ func (q Queue) Open(at time.Time) (open bool, next time.Time) {
 }
 
 func (f *file) queue(n *node) Queue {
-	q := Queue{Policy: "slipway", Retries: 2, Zone: "UTC"}
+	q := Queue{Policy: "slipway", Predictor: "historical", Retries: 2, Zone: "UTC"}
 	if n == nil {
 		return q
 	}
 	q.Policy = orText(n.str("policy"), q.Policy)
 	q.Depth = n.integer("depth")
+	q.Predictor = orText(n.str("predictor"), q.Predictor)
 	q.Supersede = n.boolean("supersede")
 	q.Advisory = n.list("advisory")
 	f.unique(n.get("advisory"), "the experiment")

@@ -38,8 +38,15 @@ func (a *API) queue() {
 				return nil, err
 			}
 			trials, err := a.Integration.Trials(ctx, in.Product, "")
-			q.States, q.Memory = nil, speculate.Memory{} // for the planner alone
-			return one(wire.QueueView{Queue: q, Entries: entries, Trials: trials}, err)
+			if err != nil {
+				return nil, err
+			}
+			predictions, err := a.Integration.Predictions(ctx, in.Product)
+			if slipway.Is(err, slipway.NotFound) { // no valid product file yet
+				err = nil
+			}
+			q.States, q.Memory, q.Forecast = nil, speculate.Memory{}, integration.Forecast{} // for the planner alone
+			return one(wire.QueueView{Queue: q, Entries: entries, Trials: trials, Predictions: predictions}, err)
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries", Role: auth.Viewer, Summary: "List queue entries, newest first"},
 		func(ctx context.Context, in *struct {

@@ -1,14 +1,18 @@
 package web
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/integration"
+	"slipway.dev/slipway/internal/stage/integration/predict"
 )
 
 func (s *Server) queues() {
@@ -35,8 +39,20 @@ func (s *Server) queues() {
 			}
 			return 0
 		})
+		if err != nil {
+			return view{}, err
+		}
+		trials, err := s.Queue.Trials(r.Context(), product, "")
+		if err != nil {
+			return view{}, err
+		}
+		predictions, err := s.Queue.Predictions(r.Context(), product)
+		if slipway.Is(err, slipway.NotFound) { // no valid product file yet
+			err = nil
+		}
 		id, _ := auth.From(r.Context())
-		return view{Title: "Queue of " + product, Product: product, Topics: []string{product + ":integration."}, Body: queuePage(product, q, entries, next, id)}, err
+		body := queuePage(product, q, entries, checksOf(trials), predictions, next, id)
+		return view{Title: "Queue of " + product, Product: product, Topics: []string{product + ":integration."}, Body: body}, err
 	})
 	s.page("GET /ui/entries/{number}", s.entry)
 	s.mux.HandleFunc("GET /ui/candidates/{id}", s.guarded(s.candidate))
@@ -131,6 +147,38 @@ func (s *Server) entry(r *http.Request) (view, error) {
 type run struct {
 	integration.Run
 	Ref, State, Reason string
+}
+
+// checksOf counts how the trials stand that speak for each entry.
+func checksOf(trials []integration.Trial) map[int64]map[string]int {
+	all := map[int64]map[string]int{}
+	for _, t := range trials {
+		for _, number := range t.Covers {
+			if all[number] == nil {
+				all[number] = map[string]int{}
+			}
+			all[number][trialState(t)]++
+		}
+	}
+	return all
+}
+
+// countsIn writes how the checks of an entry stand: "1 running, 3 pass".
+func countsIn(counts map[string]int) string {
+	var parts []string
+	for _, state := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// calibrated writes a calibration in words: "of 20 said to land with 93 %, 95 % did".
+func calibrated(bands []predict.Band) string {
+	var parts []string
+	for _, b := range bands {
+		parts = append(parts, fmt.Sprintf("of %d said to land with %.0f %%, %.0f %% did", b.Count, 100*b.Said, 100*b.Landed))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // standing says how many are ahead of an open entry, and when it may land.

@@ -174,7 +174,9 @@ func (a *acting) evict(ctx context.Context, ev speculate.Eviction) error {
 		phase, said = Dequeued, slipway.EntryDequeued
 	case speculate.Culprit:
 		reason = a.verdicts(*e, ev)
-		a.q.count(*e, false)
+		if err := a.q.count(*e, false); err != nil {
+			return err
+		}
 	case speculate.NoVerdict:
 		reason = a.lost(*e, ev)
 	}
@@ -222,22 +224,10 @@ func (a *acting) lost(e Entry, ev speculate.Eviction) string {
 	return fmt.Sprintf("no verdict after %d attempts, which says nothing about the change; requeue it when this is mended: %s", n, last)
 }
 
-// count remembers how an entry of some components fared.
-func (q *Queue) count(e Entry, good bool) {
-	record := map[string]TrackCount{}
-	for k, v := range q.Record {
-		record[k] = v
-	}
-	for _, pin := range e.Pins {
-		c := record[pin.Component]
-		if good {
-			c.Good++
-		} else {
-			c.Bad++
-		}
-		record[pin.Component] = c
-	}
-	q.Record = record
+// count remembers how an entry ended.
+func (q *Queue) count(e Entry, good bool) (err error) {
+	q.Forecast, err = q.Forecast.learned(e, good)
+	return err
 }
 
 // start writes down the trials that a plan starts. Those of one tuple whose checks are builds share a wave.
@@ -425,6 +415,11 @@ func (a *acting) tell(plan speculate.Plan) {
 		detail := ""
 		if a.p.runs(number) {
 			detail = a.p.details[number]
+		}
+		if e.Said == nil {
+			e.Features = a.p.features(*e)
+			e.Said = a.q.Forecast.predict(*e)
+			a.touched[number] = true
 		}
 		if e.waiting(w, detail, at[number]) {
 			a.touched[number] = true

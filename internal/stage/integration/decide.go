@@ -17,8 +17,6 @@ const (
 	buildsAtOnce = 8  // whole candidates that may be building at once; the farm shares its slots among them
 	buildMinutes = 5.0
 	rigMinutes   = 10.0
-	goodBefore   = 9 // entries that a component of which nothing is known counts as having landed, against one that failed
-	badBefore    = 1
 )
 
 // options are the planner's, by the product's rules.
@@ -248,20 +246,26 @@ func (s *Service) compare(ctx context.Context, e, o Entry) (clash, newer bool, e
 	return false, newer && shared > 0 && len(o.Changes) == 0, nil
 }
 
-// chance predicts that an entry passes, by how entries of its components have fared.
+// chance predicts that an entry passes, as the product's predictor says.
 func (p *pass) chance(e Entry) float64 {
-	worst := 1.0
-	for _, pin := range e.Pins {
-		r := p.queue.Record[pin.Component]
-		worst = min(worst, float64(r.Good+goodBefore)/float64(r.Good+r.Bad+goodBefore+badBefore))
+	if len(e.Features) == 0 {
+		e.Features = p.features(e)
 	}
-	if len(e.Pins) == 0 {
-		worst = 0.8
-	}
-	return worst
+	return p.queue.Forecast.predict(e)[cmp.Or(p.rules.Predictor, predictHistorical)] // a broken product file names none
 }
 
-// estimate is when each open entry may land if nothing fails: its own checks, tier by tier, and not before those that it waits for.
+// features are what is known of an entry now.
+func (p *pass) features(e Entry) []float64 {
+	experiments := 0
+	for _, i := range p.hits[e.Number] {
+		if p.checks[i].Kind == kindExperiment {
+			experiments++
+		}
+	}
+	return p.queue.Forecast.features(e, len(p.hits[e.Number]), experiments)
+}
+
+// estimates are when each open entry may land if nothing fails: its own checks, tier by tier, and not before those that it waits for.
 func (p *pass) estimates(snap *speculate.Snapshot) map[int64]time.Time {
 	at := map[int64]time.Time{}
 	ahead := map[int]float64{}

@@ -53,6 +53,9 @@ type Entry struct {
 	Chance   float64   `json:"chance,omitempty"`  // that it lands, as the queue sees it now
 	Estimate time.Time `json:"estimate,omitzero"` // when it may land, if nothing fails
 
+	Features []float64          `json:"features,omitempty"` // what was known of it when it was first planned
+	Said     map[string]float64 `json:"said,omitempty"`     // by predictor: the chance then that it lands
+
 	Candidate   string  `json:"candidate,omitempty"`   // id of the newest candidate with it
 	Base        string  `json:"base,omitempty"`        // the commit that the candidate was made on
 	Assumes     []int64 `json:"assumes,omitempty"`     // entries before it that the candidate takes for landed
@@ -145,12 +148,12 @@ type Queue struct {
 	Released string           `json:"released,omitempty"` // the commit of the release that landed last
 	Stops    []Stop           `json:"stops,omitempty"`    // what still has to be cancelled
 
-	Main    string                `json:"main,omitempty"`    // the commit of the integration repository that was last planned on
-	States  map[string]BaseState  `json:"states,omitempty"`  // by check
-	Going   *Going                `json:"going,omitempty"`   // the landing under way
-	Memory  speculate.Memory      `json:"memory,omitzero"`   // of the planner
-	Minutes map[string]float64    `json:"minutes,omitempty"` // by check: how long it takes, learnt
-	Record  map[string]TrackCount `json:"record,omitempty"`  // by component: how its entries fared
+	Main     string               `json:"main,omitempty"`    // the commit of the integration repository that was last planned on
+	States   map[string]BaseState `json:"states,omitempty"`  // by check
+	Going    *Going               `json:"going,omitempty"`   // the landing under way
+	Memory   speculate.Memory     `json:"memory,omitzero"`   // of the planner
+	Minutes  map[string]float64   `json:"minutes,omitempty"` // by check: how long it takes, learnt
+	Forecast Forecast             `json:"forecast,omitzero"` // what it has learnt of how entries end
 }
 
 // Lane is a check that nobody can pass now.
@@ -165,12 +168,6 @@ type BaseState struct {
 	State   speculate.State `json:"state"`
 	Content string          `json:"content"`         // digest of what is really there; when it is another, somebody moved it by hand
 	Proven  time.Time       `json:"proven,omitzero"` // when the check was last known to pass on it
-}
-
-// TrackCount is how often something went well, and how often not.
-type TrackCount struct {
-	Good int `json:"good"`
-	Bad  int `json:"bad"`
 }
 
 // Stop is what ran for a trial that nobody wants any more. It is written down with the decision, so that a crash does

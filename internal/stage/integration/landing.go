@@ -264,7 +264,9 @@ func (s *Service) landed(ctx context.Context, p *pass, c Candidate, r slipway.Re
 			if err != nil {
 				return err
 			}
-			q.count(e, true)
+			if err := q.count(e, true); err != nil {
+				return err
+			}
 			e.Release = r.ID
 			said := "released as " + r.Tag
 			if len(g.Entries) > 1 {

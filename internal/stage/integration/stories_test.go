@@ -305,6 +305,45 @@ func TestAChangeSetOfThree(t *testing.T) {
 	}
 }
 
+func TestPredictionsAreLearntAndScored(t *testing.T) {
+	t.Parallel()
+	w := fleet(t, "queue: {predictor: logistic}\n")
+	chances := map[string]float64{}
+	for n := range 4 {
+		w.move("bell", fmt.Sprintf("bell %d, no ring", n))
+		w.move("mast", fmt.Sprintf("mast %d", n+2))
+		w.drain()
+		for _, e := range w.entries() {
+			if e.Phase.Open() && len(e.Pins) == 1 {
+				chances[e.Pins[0].Component] = e.Said["historical"]
+			}
+		}
+		w.settle()
+	}
+	if !(chances["bell"] < chances["mast"]) {
+		t.Errorf("the bell was always rejected and the mast always landed, and yet they are said to land with %v", chances)
+	}
+	all, err := w.s.Predictions(t.Context(), product)
+	w.do(err)
+	for _, c := range all {
+		if c.Count != 9 || c.Used != (c.Predictor == "logistic") || c.Brier <= 0 || c.Brier >= 0.5 {
+			t.Errorf("%+v after nine entries, of which four were rejected", c)
+		}
+	}
+	if len(all) != 3 || all[1].Brier >= all[0].Brier {
+		t.Errorf("who looks at components predicts no better: %+v", all)
+	}
+	// Who is taken out, or gets no verdict, teaches nothing.
+	w.do(w.s.Freeze(t.Context(), product, "ada", "to take it out"))
+	w.move("bell", "bell 9")
+	w.drain()
+	w.do(w.s.Dequeue(t.Context(), 10, "ada", "not today"))
+	w.settle()
+	if all, err = w.s.Predictions(t.Context(), product); err != nil || all[0].Count != 9 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
 // released reports whether any release has a component at a commit.
 func (w *world) released(component, commit string) bool {
 	for _, r := range w.releases() {

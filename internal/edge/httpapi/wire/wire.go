@@ -37,6 +37,8 @@ type QueueView struct {
 	integration.Queue
 	Entries []integration.Entry `json:"entries" doc:"Open entries, in the order of the queue"`
 	Trials  []integration.Trial `json:"trials" doc:"Runs of checks that are under way, or whose verdicts count"`
+
+	Predictions []integration.Calibration `json:"predictions" doc:"How good each predictor has been"`
 }
 
 // EntryView is an entry with its candidate and how that stands at its gate.

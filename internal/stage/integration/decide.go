@@ -14,7 +14,7 @@ import (
 
 const (
 	rigWeight    = 20 // minutes of a build slot that a minute of a rig is worth
-	buildsAtOnce = 8  // whole candidates that may be building at once; the farm shares its slots among them
+	checksASlot  = 4  // build checks at once for each slot of the farm: much of what a check asks for is known by its key, and takes none
 	buildMinutes = 5.0
 	rigMinutes   = 10.0
 )
@@ -51,6 +51,10 @@ func (s *Service) snapshot(ctx context.Context, p *pass) (*speculate.Snapshot, e
 	if err != nil {
 		return nil, err
 	}
+	slots, err := s.builder.Slots(ctx)
+	if err != nil {
+		return nil, err
+	}
 	pools := map[string]int{}
 	for i, c := range p.checks {
 		state := p.queue.States[c.key()]
@@ -65,7 +69,7 @@ func (s *Service) snapshot(ctx context.Context, p *pass) (*speculate.Snapshot, e
 		pools[c.label] = len(snap.Pools)
 		pool := speculate.Pool{Label: c.label, Weight: rigWeight}
 		if c.Kind == kindBuild {
-			pool.Weight, pool.Total = 1, buildsAtOnce*max(1, len(p.root.Pins))
+			pool.Weight, pool.Total = 1, checksASlot*max(1, slots)
 		} else {
 			pool.Total = nodesFor(c.roles, nodes)
 		}

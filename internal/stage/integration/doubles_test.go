@@ -36,6 +36,7 @@ type builder struct {
 	texts map[string]string
 	known map[string]slipway.ComponentBuild // by what it was built from; with its test, if that has a verdict
 	built int
+	slots int
 	slow  bool // waves end only when finish is called, also those whose builds are all known
 }
 
@@ -151,6 +152,8 @@ func (b *builder) CancelWave(_ context.Context, id, reason string) error {
 	b.emit(slipway.Event{Type: slipway.WaveFinished, Subject: "wave/" + id})
 	return b.power.wrote()
 }
+
+func (b *builder) Slots(context.Context) (int, error) { return b.slots, b.power.on() }
 
 func (b *builder) running() []string {
 	return slices.DeleteFunc(slices.Clone(b.order), func(id string) bool { return b.waves[id].status.State != slipway.WaveRunning })

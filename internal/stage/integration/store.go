@@ -68,6 +68,8 @@ type Builder interface {
 	CancelWave(ctx context.Context, id, reason string) error
 	// Forget lets the next wave try a failed build again, whose failure would be reused otherwise.
 	Forget(ctx context.Context, build, actor string) error
+	// Slots is how many actions the farm runs at once now.
+	Slots(ctx context.Context) (int, error)
 }
 
 // Lab runs experiments on nodes.

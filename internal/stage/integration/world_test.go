@@ -135,7 +135,7 @@ func newWorldOn(t testing.TB, engine string) *world {
 	w.clock = clock.NewFake(time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC))
 	w.repos = &repositories{dir: filepath.Join(w.dir, "git"), power: w.power}
 	w.catalog = &products{files: catalog.New(nil, w.repos)}
-	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}, texts: map[string]string{}, known: map[string]slipway.ComponentBuild{}}
+	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}, texts: map[string]string{}, known: map[string]slipway.ComponentBuild{}, slots: 16}
 	w.lab = &lab{world: w, runs: map[string]*run{}, fate: fate{}, nodes: 16}
 	w.open()
 	return w
@@ -166,7 +166,7 @@ func (w *world) copy(t testing.TB) *world {
 	}
 	c.repos = &repositories{dir: filepath.Join(c.dir, "git"), power: c.power, updates: slices.Clone(w.repos.updates)}
 	c.catalog = &products{files: catalog.New(nil, c.repos), spec: w.catalog.spec, file: w.catalog.file}
-	c.builder = &builder{world: c, waves: map[string]*wave{}, order: slices.Clone(w.builder.order), fate: fate{}, texts: maps.Clone(w.builder.texts), known: maps.Clone(w.builder.known), built: w.builder.built}
+	c.builder = &builder{world: c, waves: map[string]*wave{}, order: slices.Clone(w.builder.order), fate: fate{}, texts: maps.Clone(w.builder.texts), known: maps.Clone(w.builder.known), built: w.builder.built, slots: w.builder.slots}
 	for id, of := range w.builder.waves {
 		one := *of
 		one.status.Components = maps.Clone(one.status.Components)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -72,6 +73,9 @@ func lands(e client.Entry) string {
 	if e.Estimate.IsZero() || !e.Phase.Open() {
 		return ""
 	}
+	if e.Estimate.Before(time.Now()) {
+		return "soon"
+	}
 	return "~" + e.Estimate.Local().Format("15:04")
 }
 
@@ -110,7 +114,14 @@ func (a *app) queueShowCmd() *cobra.Command {
 						t.add("assumes", fmt.Sprintf("entries %s land before it", commas(e.Assumes)))
 					}
 					if e.Phase.Open() {
-						t.add("ahead", fmt.Sprintf("%d, and may land %s (chance %.0f %%)", e.Ahead, lands(e.Entry), 100*e.Chance))
+						ahead := "nobody"
+						if e.Ahead > 0 {
+							ahead = fmt.Sprint(e.Ahead)
+						}
+						if at := lands(e.Entry); at != "" {
+							ahead += fmt.Sprintf("; may land %s (chance %.0f %%)", at, 100*e.Chance)
+						}
+						t.add("ahead", ahead)
 					}
 					for _, trial := range e.Trials {
 						t.add("trial "+trial.ID(), fmt.Sprintf("%s: %s  %s", trial.Check, strings.TrimSpace(string(trial.State)+" "+string(trial.Outcome)), trial.Reason))
@@ -304,16 +315,16 @@ func (a *app) queuePredictionsCmd() *cobra.Command {
 				return err
 			}
 			return a.print(q.Predictions, func() *table {
-				t := newTable("predictor", "used", "entries", "Brier", "said, and landed")
+				t := newTable("predictor", "used", "entries", "Brier", "what it said, and what came")
 				for _, p := range q.Predictions {
 					used, bands := "", []string{}
 					if p.Used {
 						used = "yes"
 					}
 					for _, b := range p.Bands {
-						bands = append(bands, fmt.Sprintf("%.0f %%: %.0f %% of %d", 100*b.Said, 100*b.Landed, b.Count))
+						bands = append(bands, fmt.Sprintf("of %d with %.0f %%, %.0f %% landed", b.Count, 100*b.Said, 100*b.Landed))
 					}
-					t.add(p.Predictor, used, p.Count, fmt.Sprintf("%.3f", p.Brier), strings.Join(bands, ", "))
+					t.add(p.Predictor, used, p.Count, fmt.Sprintf("%.3f", p.Brier), strings.Join(bands, "; "))
 				}
 				return t
 			})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
@@ -163,6 +164,14 @@ func checksOf(trials []integration.Trial) map[int64]map[string]int {
 	return all
 }
 
+// undecided are the entries that an entry's candidate takes for landed and that have not.
+func undecided(e integration.Entry, entries []integration.Entry) []string {
+	open := slices.DeleteFunc(slices.Clone(e.Assumes), func(n int64) bool {
+		return !slices.ContainsFunc(entries, func(o integration.Entry) bool { return o.Number == n && o.Phase.Open() })
+	})
+	return entryRefs(open)
+}
+
 // countsIn writes how the checks of an entry stand: "1 running, 3 pass".
 func countsIn(counts map[string]int) string {
 	var parts []string
@@ -187,7 +196,11 @@ func standing(e integration.Entry) string {
 	if e.Ahead > 0 {
 		said = plural(e.Ahead, "entry") + " ahead"
 	}
-	if !e.Estimate.IsZero() {
+	switch {
+	case e.Estimate.IsZero():
+	case e.Estimate.Before(time.Now()):
+		said += ", may land any minute"
+	default:
 		said += ", may land at " + e.Estimate.Local().Format("15:04")
 	}
 	return said

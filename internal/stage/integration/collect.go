@@ -231,9 +231,9 @@ func (s *Service) pinBefore(ctx context.Context, name string, ref spec.Component
 	return pin, err
 }
 
-// describe makes the entry of a move of a branch, and says for people what it brings.
+// describe makes the entry of a move of a branch, and says for people what it brings: the title of its change, or of its newest commit.
 func (s *Service) describe(ctx context.Context, u Update, pins []slipway.Pin) (Entry, error) {
-	depends, err := s.dependsOf(ctx, u.Repo, u.Old, u.New)
+	subject, depends, err := s.brings(ctx, u.Repo, u.Old, u.New)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -248,8 +248,15 @@ func (s *Service) describe(ctx context.Context, u Update, pins []slipway.Pin) (E
 	for _, pin := range pins {
 		names = append(names, pin.Component+" "+cmp.Or(pin.Version, short(pin.Commit)))
 	}
-	return Entry{Title: strings.Join(names, ", "), Author: u.Actor, Pins: pins, Depends: depends}, nil
+	title := cmp.Or(subject, strings.Join(names, ", "))
+	if r := []rune(title); len(r) > titleRunes {
+		title = string(r[:titleRunes]) + "…"
+	}
+	return Entry{Title: title, Author: u.Actor, Pins: pins, Depends: depends}, nil
 }
+
+// titleRunes is how long a title may be that is the first line of a commit message.
+const titleRunes = 100
 
 // enqueue adds entries, marks those that were dropped and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
 // was; when another run has collected meanwhile, nothing is written.

@@ -16,17 +16,23 @@ const trailer = "depends-on:"
 // messagesRead bounds how many commits of one push are searched for trailers.
 const messagesRead = 200
 
-// dependsOf reads the trailers of the commits that a move of a branch brings.
-func (s *Service) dependsOf(ctx context.Context, repo, before, after string) ([]string, error) {
+// brings reads the commits that a move of a branch brings: the first line of the newest, and all trailers.
+func (s *Service) brings(ctx context.Context, repo, before, after string) (subject string, depends []string, err error) {
+	limit := messagesRead
 	if before == slipway.ZeroCommit || before == "" {
-		return nil, nil // its history is not what this push brings
+		before, limit = "", 1 // its history is not what this push brings
 	}
-	messages, err := s.source.Messages(ctx, repo, before, after, messagesRead)
+	messages, err := s.source.Messages(ctx, repo, before, after, limit)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	var depends []string
-	for _, m := range messages {
+	for i, m := range messages {
+		if i == 0 {
+			subject, _, _ = strings.Cut(strings.TrimSpace(m), "\n")
+		}
+		if before == "" {
+			continue
+		}
 		for _, name := range trailers(m) {
 			if !slices.Contains(depends, name) {
 				depends = append(depends, name)
@@ -34,7 +40,7 @@ func (s *Service) dependsOf(ctx context.Context, repo, before, after string) ([]
 		}
 	}
 	slices.Sort(depends)
-	return depends, nil
+	return subject, depends, nil
 }
 
 // trailers returns what the last paragraph of a commit message says that it depends on.

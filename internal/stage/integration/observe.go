@@ -121,7 +121,10 @@ func (s *Service) waveOf(ctx context.Context, p *pass, c Candidate, t Trial) (sl
 func (s *Service) unbuilt(w slipway.WaveStatus, name string, t *Trial, p *pass) error {
 	b := w.Components[name]
 	if w.State == slipway.WaveRunning && b.State != "failed" && b.State != "skipped" {
-		t.Reason = cmp.Or(w.Reason, "building")
+		t.Reason = fmt.Sprintf("build of %s is %s", name, cmp.Or(b.State, "waiting"))
+		if w.Reason != "" {
+			t.Reason += "; of what its candidate needs: " + w.Reason
+		}
 		return nil
 	}
 	reason := fmt.Sprintf("%s not built: %s", name, cmp.Or(b.Reason, w.Reason))
@@ -186,7 +189,7 @@ func (s *Service) progressBuild(ctx context.Context, p *pass, c Candidate, w sli
 	}
 	for _, test := range b.Tests {
 		if w.State == slipway.WaveRunning && test.State != "finished" && test.State != "skipped" {
-			t.Reason = cmp.Or(test.Reason, w.Reason, "testing")
+			t.Reason = fmt.Sprintf("%s of %s is %s", test.Check, name, cmp.Or(test.State, "waiting"))
 			return nil
 		}
 	}

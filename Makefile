@@ -1,5 +1,6 @@
 # make demo        the road on the example product, from a push to running nodes; KEEP=1 leaves the server running
 # make demo-real   the same on a real product that is made at run time from public Go modules
+# make demo-real-queue  ten changes to that product at once, two of them bad, in a queue that speculates and in a serial one
 # make test        all tests but the long ones
 # make test-long   the long ones too
 # make hunt        the property tests with other cases than usual: SEED=N CHECKS=N
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-real test test-long hunt lint bench bench-queue bench-debian bench-farm bench-hash setup
+.PHONY: build demo demo-real demo-real-queue test test-long hunt lint bench bench-queue bench-debian bench-farm bench-hash setup
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
@@ -32,6 +33,11 @@ demo-real:
 	@scripts/setup test
 	@$(MAKE) --no-print-directory build
 	@KEEP=$(KEEP) scripts/demo-real
+
+demo-real-queue:
+	@scripts/setup test
+	@$(MAKE) --no-print-directory build
+	@QUEUE=1 KEEP=$(KEEP) scripts/demo-real
 
 # The two have the same flags, so that test-long right after test runs only what it has more.
 test: setup

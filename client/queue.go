@@ -53,10 +53,18 @@ func (c *Client) Requeue(ctx context.Context, number int64) (Entry, error) {
 	return do[Entry](ctx, c, http.MethodPost, entryPath(number, "/requeue"), nil, nil)
 }
 
-// Promote gives an entry another priority, higher first.
-func (c *Client) Promote(ctx context.Context, number int64, priority int) error {
-	_, err := do[none](ctx, c, http.MethodPost, entryPath(number, "/priority"), nil, map[string]int{"priority": priority})
+// Promote gives an entry another priority, higher first; an urgent one goes before what has begun, too.
+func (c *Client) Promote(ctx context.Context, number int64, priority int, urgent bool) error {
+	_, err := do[none](ctx, c, http.MethodPost, entryPath(number, "/priority"), nil, map[string]any{"priority": priority, "urgent": urgent})
 	return err
+}
+
+// Verification is what came of checking the certificate of a landing again.
+type Verification = integration.Verification
+
+// Verify checks the certificate of an entry's landing again.
+func (c *Client) Verify(ctx context.Context, number int64) (Verification, error) {
+	return get[Verification](ctx, c, entryPath(number, "/verification"), nil)
 }
 
 // Freeze keeps new entries of a product from starting.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,7 @@ import (
 func (a *app) queueCmd() *cobra.Command {
 	return parent("queue", "Work with a product's integration queue",
 		a.queueListCmd(), a.queueShowCmd(), a.queueWhyCmd(), a.queueAddCmd(), a.queueDequeueCmd(), a.queueRequeueCmd(),
-		a.queuePromoteCmd(), a.queueFreezeCmd(), a.queueResumeCmd(), a.queueSimulateCmd())
+		a.queuePromoteCmd(), a.queueFreezeCmd(), a.queueResumeCmd(), a.queueVerifyCmd(), a.queuePredictionsCmd(), a.queueSimulateCmd())
 }
 
 func (a *app) queueListCmd() *cobra.Command {
@@ -40,18 +41,23 @@ func (a *app) queueListCmd() *cobra.Command {
 				switch {
 				case q.Frozen != "":
 					a.say("frozen by %s: %s", q.FrozenBy, q.Frozen)
+				case q.Closed != "":
+					a.say("%s", q.Closed)
 				case q.Reason != "":
 					a.say("%s", q.Reason)
+				}
+				for _, l := range q.Lanes {
+					a.say("frozen lane: %s", l.Reason)
 				}
 			}
 			if err != nil {
 				return err
 			}
 			return a.print(entries, func() *table {
-				t := newTable("entry", "state", "title", "moves", "reason")
+				t := newTable("entry", "state", "title", "moves", "ahead", "lands", "reason")
 				t.empty = "the queue is empty"
 				for _, e := range entries {
-					t.add(e.Number, string(e.Phase), e.Title, moves(e), e.Reason)
+					t.add(e.Number, string(e.Phase), e.Title, moves(e), e.Ahead, lands(e), e.Reason)
 				}
 				return t
 			})
@@ -60,6 +66,17 @@ func (a *app) queueListCmd() *cobra.Command {
 	cmd.Flags().StringVar(&phase, "phase", "", "only queued, building, testing, landing, landed, rejected or dequeued ones")
 	cmd.Flags().BoolVar(&all, "all", false, "also those that have left the queue, newest first")
 	return cmd
+}
+
+// lands writes when an open entry may land, if nothing fails.
+func lands(e client.Entry) string {
+	if e.Estimate.IsZero() || !e.Phase.Open() {
+		return ""
+	}
+	if e.Estimate.Before(time.Now()) {
+		return "soon"
+	}
+	return "~" + e.Estimate.Local().Format("15:04")
 }
 
 // moves writes an entry's pins in a few words.
@@ -92,6 +109,22 @@ func (a *app) queueShowCmd() *cobra.Command {
 						"changes", strings.Join(e.Changes, ", "), "candidate", e.Candidate, "base", e.Base, "release", e.Release)
 					for _, p := range e.Pins {
 						t.add("moves", fmt.Sprintf("%s to %s (%s at %.10s)", p.Component, p.Version, p.Repo, p.Commit))
+					}
+					if len(e.Assumes) > 0 {
+						t.add("assumes", fmt.Sprintf("entries %s land before it", commas(e.Assumes)))
+					}
+					if e.Phase.Open() {
+						ahead := "nobody"
+						if e.Ahead > 0 {
+							ahead = fmt.Sprint(e.Ahead)
+						}
+						if at := lands(e.Entry); at != "" {
+							ahead += fmt.Sprintf("; may land %s (chance %.0f %%)", at, 100*e.Chance)
+						}
+						t.add("ahead", ahead)
+					}
+					for _, trial := range e.Trials {
+						t.add("trial "+trial.ID(), fmt.Sprintf("%s: %s  %s", trial.Check, strings.TrimSpace(string(trial.State)+" "+string(trial.Outcome)), trial.Reason))
 					}
 					for _, s := range e.History {
 						t.add(string(s.Phase), s.Time.Local().Format("15:04:05")+"  "+s.Reason)
@@ -205,15 +238,21 @@ func (a *app) queueRequeueCmd() *cobra.Command {
 
 func (a *app) queuePromoteCmd() *cobra.Command {
 	var priority int
+	var urgent bool
 	cmd := &cobra.Command{
 		Use:     "promote ENTRY",
 		Short:   "Give an entry another priority; what runs already is not disturbed",
-		Example: "  slipway queue promote 7 --priority 10",
+		Long:    "Give an entry another priority. It goes before entries of lower priority that have not begun.\nAn urgent entry goes before everything that is not urgent, begun or not.",
+		Example: "  slipway queue promote 7 --priority 10\n  slipway queue promote 7 --urgent",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withEntry(args[0], func(c *client.Client, number int64) error {
-				if err := c.Promote(cmd.Context(), number, priority); err != nil {
+				if err := c.Promote(cmd.Context(), number, priority, urgent); err != nil {
 					return err
+				}
+				if urgent {
+					a.say("entry %d is urgent", number)
+					return nil
 				}
 				a.say("entry %d has priority %d", number, priority)
 				return nil
@@ -221,7 +260,84 @@ func (a *app) queuePromoteCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&priority, "priority", 10, "higher goes first; 0 is usual")
+	cmd.Flags().BoolVar(&urgent, "urgent", false, "the incident lane: it goes before what has begun, too")
 	return cmd
+}
+
+func (a *app) queueVerifyCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "verify ENTRY",
+		Short:   "Check again that an entry's landing was sound",
+		Long:    "Check the certificate of a landing again, against the repositories and the records: the tuple, the one move of main, every verdict.\nIt fails if anything does not hold.",
+		Example: "  slipway queue verify 3\n  slipway queue verify 3 -o json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withEntry(args[0], func(c *client.Client, number int64) error {
+				v, err := c.Verify(cmd.Context(), number)
+				if err != nil {
+					return err
+				}
+				err = a.print(v, func() *table {
+					t := newTable("claim", "holds", "why")
+					for _, f := range v.Findings {
+						holds := "yes"
+						if !f.OK {
+							holds = "NO"
+						}
+						t.add(f.Claim, holds, f.Why)
+					}
+					return t
+				})
+				if err == nil && !v.OK {
+					err = slipway.Errorf(slipway.Conflict, "the certificate of entry %d does not hold", number)
+				}
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) queuePredictionsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "predictions PRODUCT",
+		Short: "Show how good the queue's predictions have been",
+		Long: "Show, for each predictor, what it said of entries when they came, against how they ended. The Brier score is the mean squared\n" +
+			"error: 0 is perfect, a coin gives 0.25. queue.predictor in product.yaml says which one is used.",
+		Example: "  slipway queue predictions ferry\n  slipway queue predictions ferry -o json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			q, err := c.Queue(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(q.Predictions, func() *table {
+				t := newTable("predictor", "used", "entries", "Brier", "what it said, and what came")
+				for _, p := range q.Predictions {
+					used, bands := "", []string{}
+					if p.Used {
+						used = "yes"
+					}
+					for _, b := range p.Bands {
+						bands = append(bands, fmt.Sprintf("of %d with %.0f %%, %.0f %% landed", b.Count, 100*b.Said, 100*b.Landed))
+					}
+					t.add(p.Predictor, used, p.Count, fmt.Sprintf("%.3f", p.Brier), strings.Join(bands, "; "))
+				}
+				return t
+			})
+		},
+	}
+}
+
+func commas(numbers []int64) string {
+	var parts []string
+	for _, n := range numbers {
+		parts = append(parts, strconv.FormatInt(n, 10))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (a *app) queueFreezeCmd() *cobra.Command {

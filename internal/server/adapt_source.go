@@ -76,6 +76,18 @@ func (s integrationSource) IsAncestor(ctx context.Context, repo, ancestor, commi
 	return g.IsAncestor(ctx, ancestor, commit)
 }
 
+func (s integrationSource) Messages(ctx context.Context, repo, after, upTo string, limit int) ([]string, error) {
+	commits, err := s.LogN(ctx, repo, after, upTo, "", limit)
+	if err != nil {
+		return nil, err
+	}
+	var messages []string
+	for _, c := range commits {
+		messages = append(messages, c.Message)
+	}
+	return messages, nil
+}
+
 var (
 	_ release.Repository = releaseRepository{}
 	_ integration.Source = integrationSource{}

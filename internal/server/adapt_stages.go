@@ -2,6 +2,9 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"slipway.dev/slipway/internal/edge/githttp"
 	"slipway.dev/slipway/internal/edge/httpapi"
@@ -9,6 +12,7 @@ import (
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/change"
+	"slipway.dev/slipway/internal/stage/change/plan"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/store"
@@ -23,6 +27,35 @@ func (l landedChanges) Landed(ctx context.Context, repo, commit string) (integra
 		return integration.Change{}, false, err
 	}
 	return integration.Change{Ref: slipway.Ref("change", c.ID()), Title: c.Title, Author: c.Author}, true, nil
+}
+
+// Named finds the change that a trailer names: by its number, alone, as change/N or at the end of a URL; or by its Change-Id.
+func (l landedChanges) Named(ctx context.Context, name string) (integration.Change, bool, error) {
+	last := name[strings.LastIndexByte(strings.TrimSuffix(name, "/"), '/')+1:]
+	var c change.Change
+	n, err := strconv.ParseInt(strings.TrimSuffix(last, "/"), 10, 64)
+	if err == nil {
+		c, err = l.s.change.Change(ctx, n)
+	} else {
+		c, err = l.s.change.Identified(ctx, name)
+	}
+	if slipway.Is(err, slipway.NotFound) {
+		return integration.Change{}, false, nil
+	}
+	if err != nil {
+		return integration.Change{}, false, err
+	}
+	named := integration.Change{Ref: slipway.Ref("change", c.ID()), Title: c.Title, Author: c.Author}
+	if c.State == plan.Abandoned {
+		named.Gone = "is " + string(c.State) + ": " + c.Reason
+	}
+	if v, vetoed := c.Vetoed(); vetoed {
+		named.Vetoed, named.Since = fmt.Sprintf("%s votes %+d", v.By, v.Value), v.Time
+		if v.Message != "" {
+			named.Vetoed += ": " + v.Message
+		}
+	}
+	return named, true, nil
 }
 
 // changeCatalog is what changes need to know of products.

@@ -15,6 +15,7 @@ type ExperimentRequest struct {
 	Artifacts     map[string]string `json:"artifacts"`     // component -> output tree digest
 	Env           map[string]string `json:"env,omitempty"` // seen by every step: the configuration's params, VERSION_COMPONENT of what its text asks for
 	Priority      int               `json:"priority,omitempty"`
+	Avoid         []string          `json:"avoid,omitempty"` // nodes that lost it before; taken only if no others will do
 }
 
 // ExperimentStatus is what has become of an experiment.

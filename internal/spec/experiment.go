@@ -11,7 +11,11 @@ type Experiment struct {
 	Cleanup []ExperimentStep  `json:"cleanup,omitempty" yaml:"cleanup,omitempty"` // always run, on every role's nodes, in order
 	Timeout time.Duration     `json:"timeout,omitempty" yaml:"timeout,omitempty"` // of all steps together; default 10m
 	Env     map[string]string `json:"env,omitempty" yaml:"env,omitempty"`
+	Tier    int               `json:"tier,omitempty" yaml:"tier,omitempty"` // the queue runs lower tiers first, and higher ones only for what they have not refuted; default [LastTier]
 }
+
+// LastTier is the tier of an experiment that does not name one. Builds and their tests are tier 0.
+const LastTier = 100
 
 // Role is a part that nodes play in an experiment.
 type Role struct {

@@ -37,6 +37,10 @@ func (f *file) experiment(root *node) Experiment {
 		Roles:   map[string]Role{},
 		Timeout: f.duration(root, "timeout", DefaultTimeout),
 		Env:     root.texts("env"),
+		Tier:    LastTier,
+	}
+	if root.get("tier") != nil {
+		e.Tier = root.integer("tier")
 	}
 	if roles := root.get("roles"); roles != nil {
 		for _, name := range roles.keys {

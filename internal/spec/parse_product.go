@@ -52,6 +52,7 @@ func (f *file) product(root *node) Product {
 	f.unique(gates.get("change"), "the check")
 	f.unique(gates.get("candidate"), "the check")
 	p.Gates = Gates{Change: gates.list("change"), Candidate: gates.list("candidate")}
+	p.Queue = f.queue(root.get("queue"))
 	p.Compose = f.compose(root.get("compose"), p, names)
 
 	deploy := root.get("deploy")

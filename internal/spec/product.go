@@ -15,6 +15,7 @@ type Product struct {
 	Configurations map[string]Configuration `json:"configurations" yaml:"configurations"`
 	Review         Review                   `json:"review,omitempty" yaml:"review,omitempty"`
 	Gates          Gates                    `json:"gates,omitempty" yaml:"gates,omitempty"`
+	Queue          Queue                    `json:"queue,omitzero" yaml:"queue,omitempty"`
 	Compose        Compose                  `json:"compose,omitempty" yaml:"compose,omitempty"`
 	Deploy         Deploy                   `json:"deploy,omitempty" yaml:"deploy,omitempty"`
 	Notify         []Subscription           `json:"notify,omitempty" yaml:"notify,omitempty"`

@@ -19,3 +19,13 @@ func (tx *Tx) Queues() slipway.Table[integration.Queue] {
 func (tx *Tx) Candidates() slipway.Table[integration.Candidate] {
 	return table[integration.Candidate](tx, "candidates")
 }
+
+// Trials keeps the runs of checks that queues asked for, by candidate.
+func (tx *Tx) Trials() slipway.Table[integration.Trial] {
+	return table[integration.Trial](tx, "trials")
+}
+
+// Certificates keeps why landings were sound, by release.
+func (tx *Tx) Certificates() slipway.Table[integration.Certificate] {
+	return table[integration.Certificate](tx, "certificates")
+}

@@ -40,9 +40,11 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func TestStories(t *testing.T) {
+func TestStories(t *testing.T) { stories(t, "testdata") }
+
+func stories(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup:               setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -7,6 +7,7 @@
 // everything that it claims is asserted: the first thing that is not as it should be ends it with status 1.
 //
 //	story.go    what is done, act by act
+//	queue.go    with -queue: ten changes at once, two of them bad
 //	rebuild.go  what is built again when nothing, a text or a comment has changed
 //	road.go     the server, the agents, git and the CLI
 //	install.go  the real dnf and apt

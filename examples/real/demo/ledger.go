@@ -17,6 +17,7 @@ type Event struct {
 	Seq     int64
 	Type    string
 	Subject string
+	Product string
 	Reason  string
 	Links   []string
 	Time    time.Time

@@ -17,17 +17,18 @@ func main() {
 	from := flag.String("from", "examples/real", "folder with components/ and product/")
 	dir := flag.String("dir", "", "folder to write to, which must not exist and is kept (default: a temporary one)")
 	keep := flag.Bool("keep", false, "leave the server running until interrupted")
+	queue := flag.Bool("queue", false, "tell of ten changes at once instead")
 	limit := flag.Duration("limit", 30*time.Minute, "give up after")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := demo(ctx, *program, *from, *dir, *keep, *limit); err != nil {
+	if err := demo(ctx, *program, *from, *dir, *keep, *queue, *limit); err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo-real:", err)
 		os.Exit(1)
 	}
 }
 
-func demo(ctx context.Context, program, from, dir string, keep bool, limit time.Duration) (err error) {
+func demo(ctx context.Context, program, from, dir string, keep, queue bool, limit time.Duration) (err error) {
 	start := time.Now()
 	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done in %s", limit))
 	defer cancel()
@@ -71,7 +72,11 @@ func demo(ctx context.Context, program, from, dir string, keep bool, limit time.
 		return err
 	}
 	fmt.Println("  dashboard", s.url)
-	if err := s.tell(limited); err != nil {
+	tell := s.tell
+	if queue {
+		tell = s.queue
+	}
+	if err := tell(limited); err != nil {
 		return err
 	}
 	fmt.Println("\n== where time went")

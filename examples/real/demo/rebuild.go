@@ -97,10 +97,8 @@ func (s *story) edit(ctx context.Context, file, text, message string) (n counts,
 	if err != nil {
 		return n, err
 	}
-	for _, args := range [][]string{{"add", file}, {"commit", "-q", "-m", message}} {
-		if _, err := s.run(ctx, dir, "git", append([]string{"-c", "user.name=vista", "-c", "user.email=vista@example.org"}, args...)...); err != nil {
-			return n, err
-		}
+	if err := s.commit(ctx, dir, file, message); err != nil {
+		return n, err
 	}
 	seq := s.ledger.last()
 	if err := s.push(ctx, repo, repo, "HEAD:main"); err != nil {

@@ -21,6 +21,7 @@ type story struct {
 	*road
 	nodes []*node
 	times []timing
+	begun int64 // the newest event when the story of ten changes began
 }
 
 type timing struct {
@@ -40,12 +41,25 @@ func (s *story) act(what string, f func() error) error {
 	return nil
 }
 
-// tell is the whole story.
+// act is one step of a story.
+type act struct {
+	what string
+	do   func(context.Context) error
+}
+
+// acts does one act after the other.
+func (s *story) acts(ctx context.Context, all []act) error {
+	for _, a := range all {
+		if err := s.act(a.what, func() error { return a.do(ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell is the whole story of the road.
 func (s *story) tell(ctx context.Context) error {
-	for _, a := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
+	return s.acts(ctx, []act{
 		{"two nodes join", s.join},
 		{"nine repositories are pushed; the first candidate fails a check", s.begin},
 		{"the known failure is waived with a reason; the first release reaches the nodes", s.waive},
@@ -56,12 +70,7 @@ func (s *story) tell(ctx context.Context) error {
 		{"procfs 0.19.2 -> 0.23.0 passes its own tests and is rejected by the queue", s.reject},
 		{"dnf and apt install what was released", s.install},
 		{"where to look", s.look},
-	} {
-		if err := s.act(a.what, func() error { return a.do(ctx) }); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 func (s *story) join(ctx context.Context) error {

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"slipway.dev/slipway/internal/platform/auth"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/integration"
+	"slipway.dev/slipway/internal/stage/integration/speculate"
 )
 
 // EntryPath names a queue entry. It is exported because huma does not look into embedded structs that are not.
@@ -22,9 +22,6 @@ type ProductPath struct {
 	Product string `path:"product"`
 }
 
-// openPhases are the phases of entries that are still in the queue.
-var openPhases = []string{"queued", "building", "testing", "landing"}
-
 func (a *API) queue() {
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/queues/{product}", Role: auth.Viewer, Summary: "Show a product's integration queue"},
 		func(ctx context.Context, in *ProductPath) (*One[wire.QueueView], error) {
@@ -35,17 +32,21 @@ func (a *API) queue() {
 			if err != nil {
 				return nil, err
 			}
-			entries, err := a.Integration.Entries(ctx, slipway.Query{Product: in.Product, States: openPhases})
-			slices.SortStableFunc(entries, func(x, y integration.Entry) int { // what runs, then what is next
-				switch {
-				case x.Phase == "queued" && y.Phase != "queued":
-					return 1
-				case x.Phase != "queued" && y.Phase == "queued":
-					return -1
-				}
-				return cmp.Or(cmp.Compare(y.Priority, x.Priority), cmp.Compare(x.Number, y.Number))
-			})
-			return one(wire.QueueView{Queue: q, Entries: entries}, err)
+			entries, err := a.Integration.Entries(ctx, slipway.Query{Product: in.Product, States: integration.OpenPhases()})
+			slices.SortStableFunc(entries, integration.Compare)
+			if err != nil {
+				return nil, err
+			}
+			trials, err := a.Integration.Trials(ctx, in.Product, "")
+			if err != nil {
+				return nil, err
+			}
+			predictions, err := a.Integration.Predictions(ctx, in.Product)
+			if slipway.Is(err, slipway.NotFound) { // no valid product file yet
+				err = nil
+			}
+			q.States, q.Memory, q.Forecast = nil, speculate.Memory{}, integration.Forecast{} // for the planner alone
+			return one(wire.QueueView{Queue: q, Entries: entries, Trials: trials, Predictions: predictions}, err)
 		})
 	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries", Role: auth.Viewer, Summary: "List queue entries, newest first"},
 		func(ctx context.Context, in *struct {
@@ -97,10 +98,16 @@ func (a *API) queue() {
 		func(ctx context.Context, in *struct {
 			EntryPath
 			Body struct {
-				Priority int `json:"priority" minimum:"-100" maximum:"100"`
+				Priority int  `json:"priority" minimum:"-100" maximum:"100"`
+				Urgent   bool `json:"urgent,omitempty" doc:"The incident lane: goes before what has begun, too"`
 			}
 		}) (*None, error) {
-			return nil, a.Integration.Promote(ctx, in.Number, auth.Actor(ctx), in.Body.Priority)
+			return nil, a.Integration.Promote(ctx, in.Number, auth.Actor(ctx), in.Body.Priority, in.Body.Urgent)
+		})
+	register(a, op{Method: http.MethodGet, Path: "/api/v1/entries/{number}/verification", Role: auth.Viewer, Summary: "Check the certificate of an entry's landing again",
+		About: "Whether what landed is exactly the tuple that its verdicts were earned on."},
+		func(ctx context.Context, in *EntryPath) (*One[integration.Verification], error) {
+			return one(a.Integration.Verify(ctx, in.Number))
 		})
 	register(a, op{Method: http.MethodPost, Path: "/api/v1/queues/{product}/freeze", Role: auth.Gatekeeper, Summary: "Start no further entry"},
 		func(ctx context.Context, in *struct {
@@ -129,5 +136,9 @@ func (a *API) entryView(ctx context.Context, number int64) (wire.EntryView, erro
 	}
 	d, err := a.Integration.Decision(ctx, number)
 	v.Tuple, v.Decision = &c, &d
+	if err != nil {
+		return v, err
+	}
+	v.Trials, err = a.Integration.Trials(ctx, e.Product, e.Candidate)
 	return v, err
 }

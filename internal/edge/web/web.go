@@ -95,6 +95,8 @@ type Queue interface {
 	Entries(ctx context.Context, q slipway.Query) ([]integration.Entry, error)
 	Entry(ctx context.Context, number int64) (integration.Entry, error)
 	Candidate(ctx context.Context, id string) (integration.Candidate, error)
+	Trials(ctx context.Context, product, candidate string) ([]integration.Trial, error)
+	Predictions(ctx context.Context, product string) ([]integration.Calibration, error)
 	Decision(ctx context.Context, number int64) (slipway.Decision, error)
 	Freeze(ctx context.Context, product, actor, reason string) error
 	Resume(ctx context.Context, product, actor string) error

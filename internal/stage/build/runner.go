@@ -23,6 +23,18 @@ type Farm = farm.Farm[Tx]
 // Farm returns the farm that runs the stage's actions; others may have it run theirs.
 func (s *Service) Farm() *Farm { return s.farm }
 
+// Slots is how many actions run at once now, on all workers that are online.
+func (s *Service) Slots(ctx context.Context) (int, error) {
+	workers, err := s.farm.Workers(ctx)
+	n := 0
+	for _, w := range workers {
+		if w.State == "online" {
+			n += w.Slots
+		}
+	}
+	return n, err
+}
+
 // Start takes up what the last process left, and begins to run tasks in the slots of this one.
 func (s *Service) Start(ctx context.Context) error {
 	if err := s.farm.Start(ctx); err != nil {

@@ -107,6 +107,20 @@ func (s *Service) Changes(ctx context.Context, f Filter) (found []Change, err er
 	return found, err
 }
 
+// Identified returns the newest change with a Change-Id; NotFound if there is none.
+func (s *Service) Identified(ctx context.Context, id string) (Change, error) {
+	all, err := s.Changes(ctx, Filter{})
+	if err != nil {
+		return Change{}, err
+	}
+	for _, c := range all {
+		if c.Identity == id {
+			return c, nil
+		}
+	}
+	return Change{}, slipway.Errorf(slipway.NotFound, "there is no change with the Change-Id %s", id).Try("list them with: slipway change list")
+}
+
 // LandedAs returns the change whose landing put a commit on its branch; ok is false when none did. It is known from the
 // moment that the branch can move.
 func (s *Service) LandedAs(ctx context.Context, repo, commit string) (c Change, ok bool, err error) {
@@ -127,7 +141,7 @@ type Voter struct {
 
 // Vote records an opinion on the current patchset, replacing the voter's earlier one on it. Only gatekeepers vote -2, which
 // holds the change back, and +2, which approves it. Patchset is the one that was looked at, 0 for the current one; another
-// one has come meanwhile: Conflict.
+// one has come meanwhile: Conflict. On a change that has landed only gatekeepers vote: -2 keeps it from being released.
 func (s *Service) Vote(ctx context.Context, number int64, by Voter, value, patchset int, message string) (Change, error) {
 	switch {
 	case value < -2 || value > 2:
@@ -136,7 +150,7 @@ func (s *Service) Vote(ctx context.Context, number int64, by Voter, value, patch
 		return Change{}, slipway.Errorf(slipway.Forbidden, "%s may not vote %+d", by.Name, value).Try("vote +1 or -1, or ask for the role gatekeeper")
 	}
 	return s.edit(ctx, number, func(tx Tx, c *Change) error {
-		if c.State.Done() || c.State == plan.Landing {
+		if (c.State.Done() || c.State == plan.Landing) && (c.State != plan.Landed || !by.Gatekeeper) {
 			return slipway.Errorf(slipway.Conflict, "change %d is %s", number, c.State)
 		}
 		now := c.Current().Number
@@ -149,7 +163,7 @@ func (s *Service) Vote(ctx context.Context, number int64, by Voter, value, patch
 		if message != "" {
 			reason += ": " + message
 		}
-		return s.emit(ctx, tx, *c, slipway.ChangeVoted, by.Name, reason)
+		return s.tellProducts(ctx, tx, *c, slipway.ChangeVoted, by.Name, reason)
 	})
 }
 
@@ -213,6 +227,22 @@ func (s *Service) put(ctx context.Context, tx Tx, c *Change) error {
 // emit tells about a change.
 func (s *Service) emit(ctx context.Context, tx Tx, c Change, what slipway.EventType, actor, reason string) error {
 	return tx.Emit(ctx, s.event(c, what, actor, reason))
+}
+
+// tellProducts tells about a change once for each product that uses what it touches: their queues listen.
+func (s *Service) tellProducts(ctx context.Context, tx Tx, c Change, what slipway.EventType, actor, reason string) error {
+	names := products(c.Uses)
+	if len(names) == 0 {
+		return s.emit(ctx, tx, c, what, actor, reason)
+	}
+	for _, product := range names {
+		e := s.event(c, what, actor, reason)
+		e.Product = product
+		if err := tx.Emit(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Service) event(c Change, what slipway.EventType, actor, reason string) slipway.Event {

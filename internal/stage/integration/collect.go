@@ -3,6 +3,7 @@ package integration
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -10,7 +11,6 @@ import (
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
-	"slipway.dev/slipway/internal/stage/integration/plan"
 )
 
 // collect makes entries of what has landed in the product's components, and of new product files, since it last looked.
@@ -38,7 +38,11 @@ func (s *Service) collect(ctx context.Context, product string) error {
 	if len(current) == 0 {
 		return s.collectFirst(ctx, q, p, file)
 	}
-	entries, seen, err := s.collectUpdates(ctx, q, p, current)
+	entries, seen, forced, err := s.collectUpdates(ctx, q, p, current)
+	if err != nil {
+		return err
+	}
+	dropped, err := s.dropped(ctx, product, forced)
 	if err != nil {
 		return err
 	}
@@ -51,7 +55,7 @@ func (s *Service) collect(ctx context.Context, product string) error {
 			entries = append(entries, Entry{Title: "product file at " + short(file), File: file})
 		}
 	}
-	return s.enqueue(ctx, q, entries, func(q *Queue) {
+	return s.enqueue(ctx, q, entries, dropped, func(q *Queue) {
 		q.Seen, q.File, q.Reason = seen, file, ""
 	})
 }
@@ -92,7 +96,7 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 		moved = moved || last != q.Seen[name]
 	}
 	if len(missing) > 0 {
-		return s.enqueue(ctx, q, nil, func(q *Queue) {
+		return s.enqueue(ctx, q, nil, nil, func(q *Queue) {
 			q.Reason = "the first release waits for a commit of " + strings.Join(missing, ", ")
 		})
 	}
@@ -103,7 +107,7 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 	if q.File != "" {
 		first.Title += ", again"
 	}
-	return s.enqueue(ctx, q, []Entry{first}, func(q *Queue) { q.Seen, q.File, q.Reason = seen, file, "" })
+	return s.enqueue(ctx, q, []Entry{first}, nil, func(q *Queue) { q.Seen, q.File, q.Reason = seen, file, "" })
 }
 
 // head returns the pin at the head of a component's branch, and the position in branch history that made it.
@@ -121,9 +125,9 @@ func (s *Service) head(ctx context.Context, name string, ref spec.ComponentRef) 
 }
 
 // collectUpdates makes an entry of each move of a component's branch, in the order of branch history. Components that share
-// a repository move in one entry.
-func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, current map[string]slipway.Pin) ([]Entry, map[string]int64, error) {
-	seen := map[string]int64{}
+// a repository move in one entry. Forced are the newest moves that dropped commits from a branch, by component.
+func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, current map[string]slipway.Pin) (entries []Entry, seen map[string]int64, forced map[string]Update, err error) {
+	seen, forced = map[string]int64{}, map[string]Update{}
 	moves := map[int64]Update{}
 	pins := map[int64][]slipway.Pin{}
 	for _, name := range sorted(p.Components) {
@@ -131,17 +135,28 @@ func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, c
 		last, taken := q.Seen[name]
 		updates, err := s.source.Updates(ctx, ref.Repo, "refs/heads/"+branch(ref), last)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if !taken && len(updates) > 1 {
 			updates = updates[len(updates)-1:] // new in the product: only where it is now
 		}
 		for _, u := range updates {
 			last = max(last, u.Seq)
+			if u.Old != slipway.ZeroCommit && u.Old != "" {
+				ahead := false
+				if u.New != slipway.ZeroCommit {
+					if ahead, err = s.ancestor(ctx, u.Repo, u.Old, u.New); err != nil {
+						return nil, nil, nil, err
+					}
+				}
+				if !ahead {
+					forced[name] = u
+				}
+			}
 			before := current[name]
 			if taken {
 				if before, err = s.pinBefore(ctx, name, ref, u); err != nil {
-					return nil, nil, err
+					return nil, nil, nil, err
 				}
 			}
 			if u.New == slipway.ZeroCommit {
@@ -152,22 +167,56 @@ func (s *Service) collectUpdates(ctx context.Context, q Queue, p spec.Product, c
 				continue // not there at that commit, or its path was not touched
 			}
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 			moves[u.Seq] = u
 			pins[u.Seq] = append(pins[u.Seq], pin)
 		}
 		seen[name] = last
 	}
-	var entries []Entry
 	for _, seq := range slices.Sorted(maps.Keys(moves)) {
 		e, err := s.describe(ctx, moves[seq], pins[seq])
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		entries = append(entries, e)
 	}
-	return entries, seen, nil
+	return entries, seen, forced, nil
+}
+
+// dropped says which open entries move to commits that are no longer on their branch, after a forced push or the removal of the branch.
+func (s *Service) dropped(ctx context.Context, product string, forced map[string]Update) (map[int64]string, error) {
+	if len(forced) == 0 {
+		return nil, nil
+	}
+	open, err := s.Entries(ctx, slipway.Query{Product: product, States: OpenPhases()})
+	if err != nil {
+		return nil, err
+	}
+	dropped := map[int64]string{}
+	for _, e := range open {
+		for _, pin := range e.Pins {
+			u, ok := forced[pin.Component]
+			if !ok || e.Exact || pin.Repo != u.Repo {
+				continue
+			}
+			head, err := s.source.Resolve(ctx, u.Repo, u.Ref)
+			if err != nil && !slipway.Is(err, slipway.NotFound) {
+				return nil, err
+			}
+			on := false
+			if err == nil {
+				if on, err = s.ancestor(ctx, pin.Repo, pin.Commit, head); err != nil {
+					return nil, err
+				}
+			}
+			if !on {
+				dropped[e.Number] = fmt.Sprintf("%s %s is no longer on %s of %s: %s moved it to %s",
+					pin.Component, short(pin.Commit), strings.TrimPrefix(u.Ref, "refs/heads/"), u.Repo, cmp.Or(u.Actor, "somebody"), short(u.New))
+			}
+		}
+	}
+	return dropped, nil
 }
 
 // pinBefore is where a component was before a move of its branch; the zero pin when it was not there.
@@ -182,25 +231,36 @@ func (s *Service) pinBefore(ctx context.Context, name string, ref spec.Component
 	return pin, err
 }
 
-// describe makes the entry of a move of a branch, and says for people what it brings.
+// describe makes the entry of a move of a branch, and says for people what it brings: the title of its change, or of its newest commit.
 func (s *Service) describe(ctx context.Context, u Update, pins []slipway.Pin) (Entry, error) {
+	subject, depends, err := s.brings(ctx, u.Repo, u.Old, u.New)
+	if err != nil {
+		return Entry{}, err
+	}
 	c, ok, err := s.changes.Landed(ctx, u.Repo, u.New)
 	if err != nil {
 		return Entry{}, err
 	}
 	if ok {
-		return Entry{Title: c.Title, Author: c.Author, Changes: []string{c.Ref}, Pins: pins}, nil
+		return Entry{Title: c.Title, Author: c.Author, Changes: []string{c.Ref}, Pins: pins, Depends: depends}, nil
 	}
 	var names []string
 	for _, pin := range pins {
 		names = append(names, pin.Component+" "+cmp.Or(pin.Version, short(pin.Commit)))
 	}
-	return Entry{Title: strings.Join(names, ", "), Author: u.Actor, Pins: pins}, nil
+	title := cmp.Or(subject, strings.Join(names, ", "))
+	if r := []rune(title); len(r) > titleRunes {
+		title = string(r[:titleRunes]) + "…"
+	}
+	return Entry{Title: title, Author: u.Actor, Pins: pins, Depends: depends}, nil
 }
 
-// enqueue adds the entries and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
+// titleRunes is how long a title may be that is the first line of a commit message.
+const titleRunes = 100
+
+// enqueue adds entries, marks those that were dropped and changes the queue's row, in one transaction. What was collected counts from looked, the row as it
 // was; when another run has collected meanwhile, nothing is written.
-func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, change func(*Queue)) error {
+func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, dropped map[int64]string, change func(*Queue)) error {
 	next := looked
 	if change(&next); len(entries) == 0 && reflect.DeepEqual(next, looked) {
 		return nil
@@ -216,6 +276,22 @@ func (s *Service) enqueue(ctx context.Context, looked Queue, entries []Entry, ch
 		change(&q)
 		if err := tx.Queues().Put(ctx, q); err != nil {
 			return err
+		}
+		for number, why := range dropped {
+			e, err := tx.Entries().Get(ctx, fmt.Sprint(number))
+			if err != nil {
+				return err
+			}
+			if e.Withdrawn = why; e.Phase.Open() {
+				if err := tx.Entries().Put(ctx, e); err != nil {
+					return err
+				}
+			}
+		}
+		if len(dropped) > 0 {
+			if err := tx.Wake(ctx, kindAdvance, looked.Product, tx.Now()); err != nil {
+				return err
+			}
 		}
 		for _, e := range entries {
 			if _, err := add(ctx, tx, looked.Product, e); err != nil {
@@ -233,7 +309,10 @@ func add(ctx context.Context, tx Tx, product string, e Entry) (Entry, error) {
 		return e, err
 	}
 	e.Number, e.Product = n, product
-	e.enter(plan.Queued, "waits for its turn", tx.Now())
+	if e.Rank, err = placeOf(ctx, tx, e); err != nil {
+		return e, err
+	}
+	e.enter(Queued, "waits for its turn", tx.Now())
 	if err := tx.Entries().Put(ctx, e); err != nil {
 		return e, err
 	}

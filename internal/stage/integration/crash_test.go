@@ -3,12 +3,13 @@ package integration_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
-	"slipway.dev/slipway/internal/stage/integration/plan"
+	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/store"
 )
 
@@ -43,13 +44,30 @@ var roads = map[string]func(w *world){
 		w.repos.before = func() { w.product(map[string]string{"README.md": "by hand, again"}) }
 		w.settle()
 	},
+	"two at once where rigs are scarce": func(w *world) {
+		w.lab.nodes = 1
+		w.app("app 2")
+		w.lib("lib 2")
+		w.app("app 3, no load")
+		w.settle()
+	},
+	"a change that a gatekeeper vetoes, a branch that is forced back": func(w *world) {
+		w.named("change/7", "app", "app 2", "feat: app\n")
+		w.seen("app")
+		w.lib("lib 2")
+		w.drain()
+		w.veto("change/7", "grace votes -2")
+		w.drain()
+		w.amend("lib", "lib 2, amended")
+		w.settle()
+	},
 	"a product file, a build that fails, an entry that is overtaken": func(w *world) {
 		w.product(map[string]string{spec.ProductFile: productFile + "params: {speed: fast}\n"})
 		w.lib("lib 2, no build")
 		w.lib("lib 3")
 		w.lib("lib 4")
 		w.drain()
-		w.ask(func() error { return w.s.Promote(w.t.Context(), 5, "ada", 9) })
+		w.ask(func() error { return w.s.Promote(w.t.Context(), 5, "ada", 9, false) })
 		w.settle()
 	},
 }
@@ -71,24 +89,25 @@ func (w *world) ask(do func() error) {
 func (w *world) outcome() string {
 	w.t.Helper()
 	var parts []any
-	landed := map[string]int{}
+	landed := map[string][]string{} // by release
 	for _, e := range w.entries() {
 		parts = append(parts, e)
 		if e.Phase.Open() {
 			w.t.Errorf("entry %d is left %s: %s", e.Number, e.Phase, e.Reason)
 		}
-		if e.Phase == plan.Landed {
-			landed[slipway.Ref("entry", e.ID())]++
+		if e.Phase == integration.Landed {
+			landed[e.Release] = append(landed[e.Release], slipway.Ref("entry", e.ID()))
 		}
 	}
 	for _, r := range w.releases() {
 		parts = append(parts, r)
-		landed[r.Entry]--
-	}
-	for entry, left := range landed {
-		if left != 0 {
-			w.t.Errorf("%s has landed %+d times more than it was released", entry, left)
+		if !slices.Contains(landed[r.ID], r.Entry) {
+			w.t.Errorf("%s was asked for by %s, but %v landed with it", r.Tag, r.Entry, landed[r.ID])
 		}
+		delete(landed, r.ID)
+	}
+	for release, entries := range landed {
+		w.t.Errorf("%v landed with the release %q, which is not there", entries, release)
 	}
 	q, err := w.s.Queue(w.t.Context(), product)
 	if err != nil {
@@ -119,42 +138,51 @@ func (w *world) outcome() string {
 // TestKilledAfterAnyWrite kills the process after the first write of a road, after the second, and so on, until it goes through to the end.
 // Every time it starts again, and every time all that has come of the road is the same: entries, releases, refs, events.
 func TestKilledAfterAnyWrite(t *testing.T) {
-	first := released(t)
-	if err := first.db.Close(); err != nil {
-		t.Fatal(err)
+	for _, engine := range engines {
+		first := releasedOn(t, engine)
+		if err := first.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for name, road := range roads {
+			t.Run(engine+"-"+strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+				t.Parallel() // each waits for its own disk
+				killAlong(t, first, road)
+			})
+		}
 	}
-	for name, road := range roads {
-		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
-			t.Parallel() // each waits for its own disk
-			want, killed := "", 0
-			for until := 0; ; until += killEvery { // 0: never
-				w := first.copy(t)
-				w.power.until = until
-				road(w)
-				if until == 0 {
-					want = w.outcome()
-					continue
-				}
-				if got := w.outcome(); got != want {
-					t.Fatalf("killed after write %d, something else came of it: %s", until, difference(want, got))
-				}
-				if w.power.n < until {
-					break
-				}
-				killed++
-			}
-			w := first.copy(t)
-			w.power.until, w.power.longer = 1, 1
-			road(w)
-			if got := w.outcome(); got != want {
-				t.Fatalf("killed again and again, something else came of it: %s", difference(want, got))
-			}
-			if killed < 30/killEvery {
-				t.Errorf("killed only %d times; this test looks in the wrong place", killed)
-			}
-			t.Logf("killed %d times", killed)
-		})
+}
+
+// along lets a road be gone once, with the power going as it is told to.
+func along(t *testing.T, first *world, road func(w *world), until, longer int) (outcome string, writes int) {
+	t.Helper()
+	w := first.copy(t)
+	defer w.db.Close() // there are many
+	w.power.until, w.power.longer = until, longer
+	road(w)
+	return w.outcome(), w.power.n
+}
+
+func killAlong(t *testing.T, first *world, road func(w *world)) {
+	t.Helper()
+	want, _ := along(t, first, road, 0, 0) // never
+	killed := 0
+	for until := killEvery; ; until += killEvery {
+		got, writes := along(t, first, road, until, 0)
+		if got != want {
+			t.Fatalf("killed after write %d, something else came of it: %s", until, difference(want, got))
+		}
+		if writes < until {
+			break
+		}
+		killed++
 	}
+	if got, _ := along(t, first, road, 1, 1); got != want {
+		t.Fatalf("killed again and again, something else came of it: %s", difference(want, got))
+	}
+	if killed < max(1, 30/killEvery) {
+		t.Errorf("killed only %d times; this test looks in the wrong place", killed)
+	}
+	t.Logf("killed %d times", killed)
 }
 
 // difference shows the lines around the first that differs.

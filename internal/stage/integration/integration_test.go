@@ -9,10 +9,10 @@ import (
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
-	"slipway.dev/slipway/internal/stage/integration/plan"
 )
 
 func TestFirstReleaseWaitsForMissingComponents(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
 	waitsFor := func(names string) {
@@ -30,7 +30,7 @@ func TestFirstReleaseWaitsForMissingComponents(t *testing.T) {
 	w.lib("lib 1")
 	w.settle()
 	w.count(1)
-	e := w.want(1, plan.Landed, "released as v2026.11.1")
+	e := w.want(1, integration.Landed, "released as v2026.11.1")
 	if len(e.Pins) != 2 {
 		t.Errorf("the first release moves %+v", e.Pins)
 	}
@@ -40,30 +40,34 @@ func TestFirstReleaseWaitsForMissingComponents(t *testing.T) {
 }
 
 func TestFirstReleaseIsTriedAgainWithWhatIsMended(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
 	w.lib("lib 1, no unit")
 	w.app("app 1")
 	w.settle()
-	w.want(1, plan.Rejected, "unit of lib failed")
+	w.want(1, integration.Rejected, "unit of lib failed")
 	w.lib("lib 2")
 	w.settle()
-	w.want(2, plan.Landed)
+	w.want(2, integration.Landed)
 	w.count(2)
 }
 
 func TestEntriesLandInOrder(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	app, lib := w.app("app 2"), w.lib("lib 2") // the names are in the other order
 	w.changes[lib] = integration.Change{Ref: "change/7", Title: "feat: go faster", Author: "bob"}
 	w.drain()
-	w.want(2, plan.Building)
-	w.want(3, plan.Queued, "behind entry 2")
+	w.want(2, integration.Building)
+	if e := w.want(3, integration.Building); len(e.Assumes) != 1 || e.Assumes[0] != 2 {
+		t.Errorf("entry 3 assumes %v", e.Assumes)
+	}
 	w.settle()
-	if e := w.want(2, plan.Landed, "v2026.11.2"); e.Pins[0].Commit != app || e.Author != "ada" {
+	if e := w.want(2, integration.Landed, "v2026.11.2"); e.Pins[0].Commit != app || e.Author != "ada" {
 		t.Errorf("the first push became %+v", e)
 	}
-	if e := w.want(3, plan.Landed, "v2026.11.3"); e.Pins[0].Commit != lib || e.Title != "feat: go faster" || e.Changes[0] != "change/7" {
+	if e := w.want(3, integration.Landed, "v2026.11.3"); e.Pins[0].Commit != lib || e.Title != "feat: go faster" || e.Changes[0] != "change/7" {
 		t.Errorf("the landed change became %+v", e)
 	}
 	releases := w.releases()
@@ -75,29 +79,32 @@ func TestEntriesLandInOrder(t *testing.T) {
 }
 
 func TestAFailureAtTheHeadLetsTheNextGoOn(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	was := w.manifest()["lib"].Commit
 	w.lib("lib 2, no build")
 	app := w.app("app 2")
 	w.settle()
-	w.want(2, plan.Rejected, "build of lib failed: make says fail", "app not built: needs lib")
-	w.want(3, plan.Landed)
+	w.want(2, integration.Rejected, "build of lib failed: make says fail", "app not built: needs lib")
+	w.want(3, integration.Landed)
 	w.locked("lib", was)
 	w.locked("app", app)
 }
 
 func TestAUnitTestFailureNeverReachesTheLab(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	before := len(w.lab.order)
 	w.lib("lib 2, no unit")
 	w.settle()
-	w.want(2, plan.Rejected, "unit of lib failed: assertion failed")
+	w.want(2, integration.Rejected, "unit of lib failed: assertion failed")
 	if len(w.lab.order) != before {
 		t.Errorf("experiments %v were run", w.lab.order[before:])
 	}
 }
 
 func TestAFailedExperimentRejectsWhenTheOthersHaveEnded(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.app("app 2, no smoke")
 	w.drain()
@@ -107,12 +114,18 @@ func TestAFailedExperimentRejectsWhenTheOthersHaveEnded(t *testing.T) {
 	if len(running) != 2 {
 		t.Fatalf("%d experiments run, want 2", len(running))
 	}
+	slices.SortFunc(running, func(a, _ string) int { // smoke, which fails, ends first
+		if strings.Contains(w.lab.runs[a].req.File, "smoke") {
+			return -1
+		}
+		return 1
+	})
 	w.lab.end(running[0])
 	w.drain()
-	w.want(2, plan.Testing, "is running: on edge-1")
+	w.want(2, integration.Testing, "is running: on edge-1")
 	w.lab.end(running[1])
 	w.drain()
-	w.want(2, plan.Rejected, "experiment of smoke (shore) failed: step up of smoke ended with 1")
+	w.want(2, integration.Rejected, "experiment of smoke (shore) failed: step up of smoke ended with 1")
 	if x := w.lab.runs[running[1]].status; x.Outcome != slipway.Pass {
 		t.Errorf("the other experiment ended with %s: %s", x.Outcome, x.Reason)
 	}
@@ -123,6 +136,7 @@ func TestAFailedExperimentRejectsWhenTheOthersHaveEnded(t *testing.T) {
 }
 
 func TestInfrastructureIsTriedAgainAndNeverBlamed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		where   string
 		outcome slipway.Outcome
@@ -139,29 +153,32 @@ func TestInfrastructureIsTriedAgainAndNeverBlamed(t *testing.T) {
 			experiments := len(w.lab.order)
 			fates[c.where] = []slipway.Outcome{c.outcome, c.outcome}
 			w.lib("lib 2")
+			w.settle()
+			w.want(2, integration.Landed)
+			if lost := w.lost(c.outcome); lost != 2 {
+				t.Errorf("landed after %d losses, want 2", lost)
+			}
+			if c.where == "unit lib" && len(w.lab.order) != experiments+1 {
+				t.Errorf("nodes were taken for %d experiments, want 1: none before the unit tests have a verdict", len(w.lab.order)-experiments)
+			}
 			w.app("app 2")
 			w.settle()
-			if e := w.want(2, plan.Landed); e.Attempt != 3 || !strings.Contains(e.History[2].Reason+e.History[3].Reason, "ended without a verdict") {
-				t.Errorf("after two losses it landed in attempt %d: %+v", e.Attempt, e.History)
-			}
-			if c.where == "unit lib" && len(w.lab.order) != experiments+3 { // load of the one, load and smoke of the other
-				t.Errorf("nodes were taken for %d experiments, want 3: none before the unit tests have a verdict", len(w.lab.order)-experiments)
-			}
-			w.want(3, plan.Landed)
+			w.want(3, integration.Landed)
 
 			fates[c.where] = []slipway.Outcome{c.outcome, c.outcome, c.outcome}
 			w.lib("lib 3")
+			w.settle()
+			w.want(4, integration.Rejected, "no verdict after 3 attempts, which says nothing about the change", string(c.outcome))
 			w.app("app 3")
 			w.settle()
-			w.want(4, plan.Rejected, "no verdict after 3 attempts, which says nothing about the change", string(c.outcome))
-			w.want(5, plan.Landed)
+			w.want(5, integration.Landed)
 
 			// Once it is mended, the same commit is really tried again.
 			if _, err := w.s.Requeue(t.Context(), 4, "ada"); err != nil {
 				t.Fatal(err)
 			}
 			w.settle()
-			if e := w.want(6, plan.Landed); e.Attempt != 1 {
+			if e := w.want(6, integration.Landed); e.Attempt != 1 {
 				t.Errorf("requeued, it took %d attempts", e.Attempt)
 			}
 		})
@@ -169,41 +186,51 @@ func TestInfrastructureIsTriedAgainAndNeverBlamed(t *testing.T) {
 }
 
 func TestARequeuedEntryOnTheSameBaseIsReallyTriedAgain(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lab.fate["smoke"] = []slipway.Outcome{slipway.Infra, slipway.Infra, slipway.Infra}
 	w.app("app 2")
 	w.settle()
-	rejected := w.want(2, plan.Rejected, "no verdict after 3 attempts")
+	rejected := w.want(2, integration.Rejected, "no verdict after 3 attempts")
 	if _, err := w.s.Requeue(t.Context(), 2, "ada"); err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
-	if e := w.want(3, plan.Landed); e.Candidate != rejected.Candidate || e.Attempt != 1 {
+	if e := w.want(3, integration.Landed); e.Candidate != rejected.Candidate || e.Attempt != 1 {
 		t.Errorf("candidate %s, then %s in attempt %d", rejected.Candidate, e.Candidate, e.Attempt)
 	}
 }
 
 func TestTheBaseMovesWhileItIsTested(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	app := w.app("app 2")
 	w.drain()
 	w.builder.finish()
 	w.drain()
-	e := w.want(2, plan.Testing)
-	w.lab.end(e.Experiments[0].ID)
+	e := w.want(2, integration.Testing)
 	first := e.Base
-	hand := w.product(map[string]string{"README.md": "moved by hand"})
+	for _, x := range e.Experiments {
+		if x.Experiment == "smoke" {
+			w.lab.end(x.ID)
+		}
+	}
+	// What no check depends on disturbs nobody.
+	readme := w.product(map[string]string{"README.md": "moved by hand"})
+	w.drain()
+	w.want(2, integration.Testing)
+	// A check whose text moved is run again; the other keeps its verdict.
+	hand := w.product(map[string]string{"experiments/load.yaml": load + "env: {HARD: very}\n"})
 	w.settle()
-	e = w.want(2, plan.Landed)
-	if e.Base != hand || e.Attempt != 2 || e.Tries != 1 {
-		t.Errorf("landed on %s in attempt %d, try %d; the hand's commit is %s", e.Base, e.Attempt, e.Tries, hand)
+	e = w.want(2, integration.Landed)
+	if e.Base != hand {
+		t.Errorf("landed on %s; the commit by hand is %s", e.Base, hand)
 	}
 	if i := slices.IndexFunc(e.History, func(s integration.Stamp) bool {
-		return strings.HasPrefix(s.Reason, "main moved from "+first[:10]+" to "+hand[:10])
+		return strings.HasPrefix(s.Reason, "main moved from "+readme[:10]+" to "+hand[:10]) || strings.HasPrefix(s.Reason, "main moved from "+first[:10]+" to "+hand[:10])
 	}); i < 0 {
 		t.Errorf("history says nothing of it: %+v", e.History)
 	}
-	// What had a verdict keeps it, what was cancelled is run again.
 	if len(w.lab.order) != 2+2+1 {
 		t.Errorf("experiments %v", w.lab.order)
 	}
@@ -211,17 +238,18 @@ func TestTheBaseMovesWhileItIsTested(t *testing.T) {
 }
 
 func TestTheBaseMovesBetweenDecisionAndLanding(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	lib := w.lib("lib 2")
 	hand := ""
 	w.repos.before = func() { hand = w.product(map[string]string{"README.md": "moved by hand"}) }
 	w.settle()
-	e := w.want(2, plan.Landed)
+	e := w.want(2, integration.Landed)
 	if e.Base != hand || len(w.releases()) != 2 {
 		t.Errorf("landed on %s, not on the hand's %s; %d releases", e.Base, hand, len(w.releases()))
 	}
 	if !slices.ContainsFunc(e.History, func(s integration.Stamp) bool {
-		return s.Phase == plan.Queued && strings.HasPrefix(s.Reason, "main moved before it could land")
+		return s.Phase == integration.Queued && strings.HasPrefix(s.Reason, "main moved before it could land")
 	}) {
 		t.Errorf("history says nothing of it: %+v", e.History)
 	}
@@ -229,43 +257,52 @@ func TestTheBaseMovesBetweenDecisionAndLanding(t *testing.T) {
 }
 
 func TestAFrozenQueue(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	if err := w.s.Freeze(t.Context(), product, "ada", " "); !slipway.Is(err, slipway.Invalid) {
 		t.Errorf("frozen without a reason: %v", err)
 	}
 	w.lib("lib 2")
 	w.drain()
-	w.want(2, plan.Building)
+	w.want(2, integration.Building)
 	w.do(w.s.Freeze(t.Context(), product, "ada", "release party"))
 	w.app("app 2")
 	w.settle()
-	w.want(2, plan.Landed) // had begun
-	w.want(3, plan.Queued, "the queue is frozen: release party")
+	w.want(2, integration.Landed) // had begun
+	w.want(3, integration.Queued, "the queue is frozen: release party")
 	w.do(w.s.Resume(t.Context(), product, "ada"))
 	w.settle()
-	w.want(3, plan.Landed)
+	w.want(3, integration.Landed)
 }
 
 func TestPriorityDoesNotDisturbRunningWork(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.drain()
+	wave := w.entry(2).Wave
+	w.do(w.s.Freeze(t.Context(), product, "ada", "to line up"))
 	w.app("app 2")
 	w.app("app 3")
 	w.drain()
-	w.do(w.s.Promote(t.Context(), 4, "ada", 5))
+	w.do(w.s.Promote(t.Context(), 4, "ada", 5, false))
+	w.do(w.s.Resume(t.Context(), product, "ada"))
 	w.drain()
-	w.want(2, plan.Building)
-	if e := w.entry(2); e.Attempt != 1 || len(w.builder.running()) != 1 {
+	w.want(2, integration.Building)
+	if e := w.entry(2); e.Attempt != 1 || e.Wave != wave || w.builder.waves[wave].status.State != slipway.WaveRunning {
 		t.Errorf("the running entry was disturbed: %+v", e)
 	}
+	if e := w.entry(4); e.Rank <= w.entry(2).Rank || e.Rank >= w.entry(3).Rank {
+		t.Errorf("entry 4 stands at %v, 2 at %v, 3 at %v", e.Rank, w.entry(2).Rank, w.entry(3).Rank)
+	}
 	w.settle()
-	w.want(2, plan.Landed, "v2026.11.2")
-	w.want(4, plan.Landed, "v2026.11.3")
-	w.want(3, plan.Dequeued, "has all of it already, or newer")
+	w.want(2, integration.Landed, "v2026.11.2")
+	w.want(4, integration.Landed, "v2026.11.3")
+	w.want(3, integration.Dequeued, "has all of it already, or newer")
 }
 
 func TestDequeueCancelsWhatRuns(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.app("app 2")
@@ -273,13 +310,13 @@ func TestDequeueCancelsWhatRuns(t *testing.T) {
 	wave := w.entry(2).Wave
 	w.do(w.s.Dequeue(t.Context(), 2, "ada", "not today"))
 	w.drain()
-	w.want(2, plan.Dequeued, "taken out by ada: not today")
+	w.want(2, integration.Dequeued, "taken out by ada: not today")
 	if s := w.builder.waves[wave].status; s.State != slipway.WaveCancelled || !strings.Contains(s.Reason, "not today") {
 		t.Errorf("its wave is %s: %s", s.State, s.Reason)
 	}
 	w.builder.finish()
 	w.drain()
-	e := w.want(3, plan.Testing)
+	e := w.want(3, integration.Testing)
 	w.do(w.s.Dequeue(t.Context(), 3, "ada", "nor this"))
 	w.drain()
 	for _, x := range e.Experiments {
@@ -308,13 +345,14 @@ func TestDequeueCancelsWhatRuns(t *testing.T) {
 	}
 	w.settle()
 	for _, number := range []int64{4, 5} {
-		if e := w.want(number, plan.Landed); e.Attempt != 1 || e.Author != "bob" {
+		if e := w.want(number, integration.Landed); e.Author != "bob" {
 			t.Errorf("requeued: %+v", e)
 		}
 	}
 }
 
 func TestAChangeSetLandsOrFailsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	move := func(lib, app string) int64 {
 		t.Helper()
@@ -333,7 +371,7 @@ func TestAChangeSetLandsOrFailsAtOnce(t *testing.T) {
 	}
 	w.do(w.s.Resume(t.Context(), product, "ada"))
 	n := move(lib, app)
-	if e := w.want(n, plan.Landed); !strings.HasPrefix(e.Title, "move lib ") {
+	if e := w.want(n, integration.Landed); !strings.HasPrefix(e.Title, "move lib ") {
 		t.Errorf("titled %q", e.Title)
 	}
 	if r := w.releases(); len(r) != 2 || len(r[1].Moved) != 2 {
@@ -346,12 +384,12 @@ func TestAChangeSetLandsOrFailsAtOnce(t *testing.T) {
 	badLib, badApp := w.lib("lib 3"), w.app("app 3, no unit")
 	w.drain()
 	for _, e := range w.entries() {
-		if e.Phase == plan.Queued {
+		if e.Phase == integration.Queued {
 			w.do(w.s.Dequeue(t.Context(), e.Number, "ada", "together"))
 		}
 	}
 	w.do(w.s.Resume(t.Context(), product, "ada"))
-	w.want(move(badLib, badApp), plan.Rejected, "unit of app failed")
+	w.want(move(badLib, badApp), integration.Rejected, "unit of app failed")
 	w.locked("lib", lib)
 	w.locked("app", app)
 
@@ -366,6 +404,7 @@ func TestAChangeSetLandsOrFailsAtOnce(t *testing.T) {
 }
 
 func TestAMonorepoPush(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	both := strings.NewReplacer("lib: {}", "lib: {repo: components/mono, path: lib}", "app: {}", "app: {repo: components/mono, path: app}").Replace(productFile)
 	w.product(map[string]string{spec.ProductFile: both, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
@@ -388,7 +427,7 @@ func TestAMonorepoPush(t *testing.T) {
 	}
 	push("lib 1", "app 1")
 	w.settle()
-	w.want(1, plan.Landed)
+	w.want(1, integration.Landed)
 
 	two := push("lib 2", "app 2")
 	w.drain() // queued, and building: neither is in the manifest yet
@@ -399,15 +438,16 @@ func TestAMonorepoPush(t *testing.T) {
 	push("", "", "docs/more.md")
 	w.settle()
 	w.count(3)
-	if e := w.want(2, plan.Landed); len(e.Pins) != 2 || e.Pins[0].Commit != two || e.Pins[1].Commit != two {
+	if e := w.want(2, integration.Landed); len(e.Pins) != 2 || e.Pins[0].Commit != two || e.Pins[1].Commit != two {
 		t.Errorf("a push that touches both became %+v", e)
 	}
-	if e := w.want(3, plan.Landed); len(e.Pins) != 1 || e.Pins[0].Component != "lib" || e.Pins[0].Commit != one {
+	if e := w.want(3, integration.Landed); len(e.Pins) != 1 || e.Pins[0].Component != "lib" || e.Pins[0].Commit != one {
 		t.Errorf("a push that touches one became %+v", e)
 	}
 }
 
 func TestASupersededEntryIsDequeued(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.drain()
@@ -415,13 +455,13 @@ func TestASupersededEntryIsDequeued(t *testing.T) {
 	w.drain()
 	w.do(w.s.Dequeue(t.Context(), 2, "ada", "the next one first"))
 	w.settle()
-	w.want(3, plan.Landed)
+	w.want(3, integration.Landed)
 	again, err := w.s.Requeue(t.Context(), 2, "ada")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
-	w.want(again.Number, plan.Dequeued, "the manifest has all of it already, or newer")
+	w.want(again.Number, integration.Dequeued, "the manifest has all of it already, or newer")
 	w.locked("lib", newest)
 	if len(w.releases()) != 2 {
 		t.Errorf("%d releases", len(w.releases()))
@@ -429,31 +469,33 @@ func TestASupersededEntryIsDequeued(t *testing.T) {
 }
 
 func TestByHandTheQueueGoesBack(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	old := w.manifest()["lib"].Commit
 	w.lib("lib 2")
 	w.settle()
-	w.want(2, plan.Landed)
+	w.want(2, integration.Landed)
 	back, err := w.s.Add(t.Context(), product, "", "ada", []integration.Move{{Component: "lib", To: old}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
-	w.want(back.Number, plan.Landed)
+	w.want(back.Number, integration.Landed)
 	w.locked("lib", old)
 	same, err := w.s.Add(t.Context(), product, "", "ada", []integration.Move{{Component: "lib", To: old}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
-	w.want(same.Number, plan.Dequeued, "the manifest has all of it already")
+	w.want(same.Number, integration.Dequeued, "the manifest has all of it already")
 }
 
 func TestAProductFile(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	file := w.product(map[string]string{spec.ProductFile: productFile + "params: {speed: fast}\n"})
 	w.settle()
-	e := w.want(2, plan.Landed)
+	e := w.want(2, integration.Landed)
 	if len(e.Pins) != 0 || e.File != file || e.Base != file {
 		t.Errorf("the product file became %+v", e)
 	}
@@ -466,34 +508,42 @@ func TestAProductFile(t *testing.T) {
 	w.drain()
 	w.product(map[string]string{spec.ProductFile: productFile + "params: {speed: faster}\n"})
 	w.settle()
-	w.want(3, plan.Landed)
-	w.want(4, plan.Dequeued, "has this product file already, or a newer one")
+	w.want(3, integration.Landed)
+	w.want(4, integration.Dequeued, "has this product file already, or a newer one")
 	if n := len(w.releases()); n != 3 {
 		t.Errorf("%d releases", n)
 	}
 }
 
-func TestAnUrgentEntryDoesNotMakeThePastUnreleased(t *testing.T) {
+func TestAPromotedEntryDoesNotMakeThePastUnreleased(t *testing.T) {
+	t.Parallel()
 	w := released(t)
+	serial := productFile + "queue: {policy: serial}\n"
+	w.product(map[string]string{spec.ProductFile: serial})
+	w.settle()
+	w.want(2, integration.Landed)
 	w.do(w.s.Freeze(t.Context(), product, "ada", "to line up"))
 	w.lib("lib 2")
 	w.app("app 2")
 	w.drain()
-	w.do(w.s.Promote(t.Context(), 3, "ada", 9))
+	w.do(w.s.Promote(t.Context(), 4, "ada", 9, false))
 	w.do(w.s.Resume(t.Context(), product, "ada"))
 	w.drain()
-	w.want(3, plan.Building)
+	w.want(4, integration.Building)
+	w.want(3, integration.Queued, "behind entry 4")
 	w.builder.finish()
 	w.drain()
 	w.lab.finish()
-	w.drain() // entry 3 has landed; entry 2, which is older, will land on a newer product file
-	w.product(map[string]string{spec.ProductFile: productFile + "params: {speed: fast}\n"})
+	w.drain() // entry 4 has landed; entry 3, which is older, will land on a newer product file
+	w.want(4, integration.Landed)
+	w.product(map[string]string{spec.ProductFile: serial + "params: {speed: fast}\n"})
 	w.settle()
-	w.want(2, plan.Landed, "v2026.11.3")
-	w.want(4, plan.Dequeued)
+	w.want(3, integration.Landed, "v2026.11.4")
+	w.want(5, integration.Dequeued)
 }
 
 func TestANewComponentStartsAtItsHead(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	hull := w.push("components/hull", component("hull", "hull 1"))
 	w.product(map[string]string{spec.ProductFile: strings.Replace(productFile, "  lib: {}\n", "  lib: {}\n  hull: {}\n", 1)})
@@ -508,6 +558,7 @@ func TestANewComponentStartsAtItsHead(t *testing.T) {
 }
 
 func TestAComponentMovesToAnotherRepository(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	old := w.manifest()["lib"].Commit
 	lib := w.push("components/newlib", component("lib", "lib 9"))
@@ -520,6 +571,7 @@ func TestAComponentMovesToAnotherRepository(t *testing.T) {
 }
 
 func TestWhatIsBrokenAtTheBase(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		files map[string]string // of the integration repository
@@ -552,13 +604,14 @@ func TestWhatIsBrokenAtTheBase(t *testing.T) {
 				// By hand, so that the catalog does not take it for the file in force.
 				w.repos.commit(t, "products/"+product, w.clock.Now(), c.files)
 			}
+			waves := len(w.builder.order)
 			w.do(w.s.Resume(t.Context(), product, "ada"))
 			w.settle()
-			e := w.want(2, plan.Rejected, c.words)
+			e := w.want(2, integration.Rejected, c.words)
 			if !strings.HasPrefix(e.Reason, c.where) {
 				t.Errorf("rejected: %q; want it to begin with %q", e.Reason, c.where)
 			}
-			if len(w.builder.order) != 1 {
+			if len(w.builder.order) != waves {
 				t.Error("a wave was started for it")
 			}
 		})
@@ -566,10 +619,11 @@ func TestWhatIsBrokenAtTheBase(t *testing.T) {
 }
 
 func TestAWaiverLetsARequeuedEntryLand(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	lib := w.lib("lib 2, no load")
 	w.settle()
-	w.want(2, plan.Rejected, "experiment of load (shore) failed")
+	w.want(2, integration.Rejected, "experiment of load (shore) failed")
 	runs := len(w.lab.order)
 	if _, err := w.gate.Waive(t.Context(), gating.Waiver{Product: product, Check: "experiment", Item: "load", Reason: "known, see the notes", Author: "ada"}); err != nil {
 		t.Fatal(err)
@@ -579,7 +633,7 @@ func TestAWaiverLetsARequeuedEntryLand(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.settle()
-	e := w.want(again.Number, plan.Landed)
+	e := w.want(again.Number, integration.Landed)
 	w.locked("lib", lib)
 	if len(w.lab.order) != runs {
 		t.Error("an experiment that has its verdict was run again")
@@ -590,11 +644,12 @@ func TestAWaiverLetsARequeuedEntryLand(t *testing.T) {
 }
 
 func TestEqualInputsHaveOneVerdict(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	ids := func(number int64) map[string]string {
 		t.Helper()
 		found := map[string]string{}
-		for _, x := range w.want(number, plan.Landed).Experiments {
+		for _, x := range w.want(number, integration.Landed).Experiments {
 			found[x.Experiment] = x.ID
 		}
 		return found
@@ -613,6 +668,7 @@ func TestEqualInputsHaveOneVerdict(t *testing.T) {
 }
 
 func TestSomethingElseThanTheBaseIsInTheWay(t *testing.T) {
+	t.Parallel()
 	w := released(t)
 	w.lib("lib 2")
 	w.drain()
@@ -626,9 +682,9 @@ func TestSomethingElseThanTheBaseIsInTheWay(t *testing.T) {
 	if err := w.drainErr(); !slipway.Is(err, slipway.Conflict) {
 		t.Fatalf("landed over a tag of another: %v", err)
 	}
-	w.want(2, plan.Landing, "cannot land: ", "refs/tags/v2026.11.2 is at")
+	w.want(2, integration.Landing, "cannot land: ", "refs/tags/v2026.11.2 is at")
 	w.settle()
-	if e := w.want(2, plan.Landed, "released as v2026.11.3"); e.Attempt != 1 {
+	if e := w.want(2, integration.Landed, "released as v2026.11.3"); e.Attempt != 1 {
 		t.Errorf("it was tested again, %d times", e.Attempt)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/slipway"
-	"slipway.dev/slipway/internal/stage/integration/plan"
+	"slipway.dev/slipway/internal/stage/integration/speculate"
 )
 
 // Deps are the parts of Slipway that the queue relies on.
@@ -34,11 +34,15 @@ type Service struct {
 	lab      Lab
 	gate     Gate
 	releaser Releaser
+
+	tuples    *cache[composed] // candidates that were made
+	ancestors *cache[bool]
 }
 
 // New makes the service.
 func New(st slipway.Store[Tx], d Deps) *Service {
-	return &Service{st, d.Source, d.Catalog, d.Changes, d.Builder, d.Lab, d.Gate, d.Releaser}
+	return &Service{st, d.Source, d.Catalog, d.Changes, d.Builder, d.Lab, d.Gate, d.Releaser,
+		&cache[composed]{limit: 4096}, &cache[bool]{limit: 1 << 16}}
 }
 
 // The kinds of jobs of this stage; the key is a product.
@@ -63,8 +67,8 @@ func Routes() []jobs.Route {
 	}
 	for _, t := range []slipway.EventType{
 		slipway.EntryQueued, slipway.EntryLanded, slipway.EntryRejected, slipway.EntryDequeued, slipway.QueueFrozen, slipway.QueueResumed,
-		slipway.WaveFinished, slipway.BuildFinished, slipway.ExperimentStarted, slipway.ExperimentFinished,
-		slipway.WaiverGranted, slipway.WaiverRevoked, slipway.ProductLoaded,
+		slipway.WaveFinished, slipway.BuildFinished, slipway.BuildReused, slipway.ExperimentStarted, slipway.ExperimentFinished,
+		slipway.WaiverGranted, slipway.WaiverRevoked, slipway.ProductLoaded, slipway.ChangeVoted,
 	} {
 		routes = append(routes, jobs.Route{On: t, Kind: kindAdvance, Key: jobs.Product})
 	}
@@ -98,7 +102,8 @@ func (s *Service) Candidate(ctx context.Context, id string) (c Candidate, err er
 	return c, err
 }
 
-// Decision says how the candidate of an entry stands at its gate now.
+// Decision says how the newest candidate of an entry stands at its gate now. Before the entry lands, builds that its checks do not ask for
+// are not among the requirements.
 func (s *Service) Decision(ctx context.Context, number int64) (slipway.Decision, error) {
 	e, err := s.Entry(ctx, number)
 	if err != nil {
@@ -116,6 +121,17 @@ func (s *Service) Decision(ctx context.Context, number int64) (slipway.Decision,
 		return slipway.Decision{}, err
 	}
 	return s.gate.Decide(ctx, e.Product, slipway.Ref("candidate", c.ID), c.required(w))
+}
+
+// Trials lists the runs of checks on a candidate, oldest first; of all candidates of a product that are under way or still count when
+// the candidate is empty.
+func (s *Service) Trials(ctx context.Context, product, candidate string) (found []Trial, err error) {
+	q := slipway.Query{Product: product, Key: candidate}
+	if candidate == "" {
+		q.States = []string{string(TrialRunning), string(TrialEnded)}
+	}
+	err = s.store.View(ctx, func(tx Tx) error { found, err = tx.Trials().Find(ctx, q); return err })
+	return found, err
 }
 
 // Move names a component and where to move it: a commit, tag or branch of its repository.
@@ -168,13 +184,10 @@ func (s *Service) Dequeue(ctx context.Context, number int64, actor, reason strin
 		if !e.Phase.Open() {
 			return slipway.Errorf(slipway.Conflict, "entry %d is %s already", number, e.Phase)
 		}
-		if e.Phase == plan.Landing {
+		if e.Phase == Landing {
 			return slipway.Errorf(slipway.Conflict, "entry %d is landing; too late to take it out", number)
 		}
-		e.enter(plan.Dequeued, fmt.Sprintf("taken out by %s: %s", actor, reason), tx.Now())
-		if err := s.unwanted(ctx, tx, *e, e.Reason); err != nil {
-			return err
-		}
+		e.enter(Dequeued, fmt.Sprintf("taken out by %s: %s", actor, reason), tx.Now())
 		ev := event(slipway.EntryDequeued, *e, e.Reason)
 		ev.Actor = actor
 		return tx.Emit(ctx, ev)
@@ -190,30 +203,58 @@ func (s *Service) Requeue(ctx context.Context, number int64, actor string) (Entr
 		if err != nil {
 			return err
 		}
-		if e.Phase != plan.Rejected && e.Phase != plan.Dequeued {
+		if e.Phase != Rejected && e.Phase != Dequeued {
 			return slipway.Errorf(slipway.Conflict, "entry %d is %s; only what was rejected or dequeued can be requeued", number, e.Phase)
 		}
-		again, err = add(ctx, tx, e.Product, Entry{Title: e.Title, Author: actor, Changes: e.Changes, Pins: e.Pins, File: e.File, Exact: e.Exact, Priority: e.Priority})
+		again, err = add(ctx, tx, e.Product, Entry{Title: e.Title, Author: actor, Changes: e.Changes, Pins: e.Pins, File: e.File, Exact: e.Exact, Depends: e.Depends, Priority: e.Priority})
 		return err
 	})
 	return again, err
 }
 
-// Promote gives an entry another priority, higher first. What runs already is not disturbed.
-func (s *Service) Promote(ctx context.Context, number int64, actor string, priority int) error {
+// Promote gives an entry another priority, higher first, and a new place accordingly: before those of lower priority that have not begun.
+// What runs already is not disturbed. An urgent entry goes before everything that is not urgent, begun or not.
+func (s *Service) Promote(ctx context.Context, number int64, actor string, priority int, urgent bool) error {
 	_, err := s.change(ctx, number, func(tx Tx, e *Entry) error {
 		if !e.Phase.Open() {
 			return slipway.Errorf(slipway.Conflict, "entry %d is %s already", number, e.Phase)
 		}
-		if e.Priority == priority {
+		if e.Priority == priority && e.Urgent == urgent {
 			return nil
 		}
-		e.Priority = priority
-		ev := event(slipway.EntryQueued, *e, fmt.Sprintf("priority %d by %s", priority, actor))
+		e.Priority, e.Urgent = priority, urgent
+		var err error
+		if e.Rank, err = placeOf(ctx, tx, *e); err != nil {
+			return err
+		}
+		said := fmt.Sprintf("priority %d by %s", priority, actor)
+		if urgent {
+			said = fmt.Sprintf("urgent, says %s", actor)
+		}
+		ev := event(slipway.EntryQueued, *e, said)
 		ev.Actor = actor
 		return tx.Emit(ctx, ev)
 	})
 	return err
+}
+
+// placeOf is the rank that an entry gets when it joins the others now.
+func placeOf(ctx context.Context, tx Tx, e Entry) (float64, error) {
+	open, err := tx.Entries().Find(ctx, slipway.Query{Product: e.Product, States: OpenPhases()})
+	if err != nil {
+		return 0, err
+	}
+	var others []speculate.Entry
+	for _, o := range open {
+		if o.Number != e.Number {
+			others = append(others, o.place())
+		}
+	}
+	rank := speculate.Place(others, e.place())
+	if !slices.ContainsFunc(others, func(o speculate.Entry) bool { return o.Rank > rank }) {
+		rank = max(rank, float64(e.Number))
+	}
+	return rank, nil
 }
 
 // Freeze keeps new entries from starting, until Resume. What has started goes on.
@@ -224,9 +265,20 @@ func (s *Service) Freeze(ctx context.Context, product, actor, reason string) err
 	return s.setFrozen(ctx, product, actor, reason, slipway.QueueFrozen)
 }
 
-// Resume ends a freeze.
+// Resume ends a freeze, and has checks that fail on the base tried on it again.
 func (s *Service) Resume(ctx context.Context, product, actor string) error {
 	return s.setFrozen(ctx, product, actor, "", slipway.QueueResumed)
+}
+
+// thaw forgets that checks failed on the base.
+func thaw(ctx context.Context, tx Tx, product string) error {
+	trials, err := tx.Trials().Find(ctx, slipway.Query{Product: product, States: []string{string(TrialEnded)}})
+	for _, t := range trials {
+		if err == nil && t.Control {
+			err = spend(ctx, tx, t, trials)
+		}
+	}
+	return err
 }
 
 func (s *Service) setFrozen(ctx context.Context, product, actor, reason string, t slipway.EventType) error {
@@ -235,10 +287,15 @@ func (s *Service) setFrozen(ctx context.Context, product, actor, reason string, 
 	}
 	return s.store.Update(ctx, func(tx Tx) error {
 		q, err := queueOf(ctx, tx, product)
-		if err != nil || q.Frozen == reason {
+		if err != nil || q.Frozen == reason && (reason != "" || len(q.Lanes) == 0) {
 			return err
 		}
 		q.Frozen, q.FrozenBy = reason, actor
+		if t == slipway.QueueResumed {
+			if err := thaw(ctx, tx, product); err != nil {
+				return err
+			}
+		}
 		if err := tx.Queues().Put(ctx, q); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"time"
 
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
@@ -13,6 +14,8 @@ type Tx interface {
 	Entries() slipway.Table[Entry]
 	Queues() slipway.Table[Queue]
 	Candidates() slipway.Table[Candidate]
+	Trials() slipway.Table[Trial]
+	Certificates() slipway.Table[Certificate]
 }
 
 // Source answers from the repositories.
@@ -22,6 +25,8 @@ type Source interface {
 	// Updates returns the moves of a ref after a position in branch history, oldest first.
 	Updates(ctx context.Context, repo, ref string, after int64) ([]Update, error)
 	IsAncestor(ctx context.Context, repo, ancestor, commit string) (bool, error)
+	// Messages returns the messages of the commits after one and up to another, newest first, at most limit; after may be empty.
+	Messages(ctx context.Context, repo, after, upTo string, limit int) ([]string, error)
 }
 
 // Update is one move of a ref, with its position in branch history.
@@ -44,11 +49,16 @@ type Catalog interface {
 // Changes tells which change a landed commit came from.
 type Changes interface {
 	Landed(ctx context.Context, repo, commit string) (Change, bool, error)
+	// Named returns the change that a trailer names: by number ("12", "change/12", a URL that ends so) or by its Change-Id.
+	Named(ctx context.Context, name string) (Change, bool, error)
 }
 
 // Change is what an entry shows of the change that it brings.
 type Change struct {
 	Ref, Title, Author string
+	Gone               string    // why it will never land; empty: it has, or may
+	Vetoed             string    // by whom it may not be released, and why, whether it has landed or not
+	Since              time.Time // of the veto
 }
 
 // Builder builds and unit-tests candidates.
@@ -56,6 +66,10 @@ type Builder interface {
 	StartWave(ctx context.Context, req slipway.WaveRequest) (slipway.WaveStatus, error)
 	Wave(ctx context.Context, id string) (slipway.WaveStatus, error)
 	CancelWave(ctx context.Context, id, reason string) error
+	// Forget lets the next wave try a failed build again, whose failure would be reused otherwise.
+	Forget(ctx context.Context, build, actor string) error
+	// Slots is how many actions the farm runs at once now.
+	Slots(ctx context.Context) (int, error)
 }
 
 // Lab runs experiments on nodes.
@@ -63,6 +77,7 @@ type Lab interface {
 	Run(ctx context.Context, req slipway.ExperimentRequest) (slipway.ExperimentStatus, error)
 	Experiment(ctx context.Context, id string) (slipway.ExperimentStatus, error)
 	Cancel(ctx context.Context, id, reason string) error
+	Nodes(ctx context.Context) ([]slipway.Node, error)
 }
 
 // Gate keeps results and decides.
@@ -74,4 +89,5 @@ type Gate interface {
 // Releaser lands candidates.
 type Releaser interface {
 	Cut(ctx context.Context, req slipway.ReleaseRequest) (slipway.Release, error)
+	Release(ctx context.Context, id string) (slipway.Release, error)
 }

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,9 @@ import (
 	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/gating"
 	"slipway.dev/slipway/internal/stage/integration"
-	"slipway.dev/slipway/internal/stage/integration/plan"
 	"slipway.dev/slipway/internal/stage/release"
 	"slipway.dev/slipway/internal/store"
+	"slipway.dev/slipway/internal/store/storetest"
 )
 
 const product = "ferry"
@@ -32,6 +33,7 @@ const product = "ferry"
 // end when the test says so, and how the test or the source says.
 type world struct {
 	t       testing.TB
+	url     string // of the database
 	db      *store.DB
 	clock   *clock.Fake
 	dir     string // of the repositories
@@ -118,14 +120,23 @@ func (w witness) Emit(ctx context.Context, e slipway.Event) error {
 	return w.Tx.Emit(ctx, e)
 }
 
-func newWorld(t testing.TB) *world {
+// The engines that a world can stand on.
+const sqlite, postgres = "sqlite", "postgres"
+
+func newWorld(t testing.TB) *world { return newWorldOn(t, sqlite) }
+
+func newWorldOn(t testing.TB, engine string) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), power: &power{}, changes: changes{}}
+	w.url = "sqlite:" + filepath.Join(w.dir, "slipway.db")
+	if engine == postgres {
+		w.url = storetest.Postgres(t)
+	}
 	w.clock = clock.NewFake(time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC))
 	w.repos = &repositories{dir: filepath.Join(w.dir, "git"), power: w.power}
 	w.catalog = &products{files: catalog.New(nil, w.repos)}
-	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}, texts: map[string]string{}}
-	w.lab = &lab{world: w, runs: map[string]*run{}, fate: fate{}}
+	w.builder = &builder{world: w, waves: map[string]*wave{}, fate: fate{}, texts: map[string]string{}, known: map[string]slipway.ComponentBuild{}, slots: 16}
+	w.lab = &lab{world: w, runs: map[string]*run{}, fate: fate{}, nodes: 16}
 	w.open()
 	return w
 }
@@ -133,7 +144,7 @@ func newWorld(t testing.TB) *world {
 // open opens the database and starts the process.
 func (w *world) open() {
 	w.t.Helper()
-	db, err := store.Open(w.t.Context(), store.Config{URL: "sqlite:" + filepath.Join(w.dir, "slipway.db"), Routes: integration.Routes(), Clock: w.clock})
+	db, err := store.Open(w.t.Context(), store.Config{URL: w.url, Routes: integration.Routes(), Clock: w.clock})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -149,15 +160,19 @@ func (w *world) copy(t testing.TB) *world {
 	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
 		t.Fatal(err)
 	}
+	c.url = "sqlite:" + filepath.Join(c.dir, "slipway.db")
+	if !strings.HasPrefix(w.url, "sqlite:") {
+		c.url = storetest.PostgresLike(t, w.url)
+	}
 	c.repos = &repositories{dir: filepath.Join(c.dir, "git"), power: c.power, updates: slices.Clone(w.repos.updates)}
 	c.catalog = &products{files: catalog.New(nil, c.repos), spec: w.catalog.spec, file: w.catalog.file}
-	c.builder = &builder{world: c, waves: map[string]*wave{}, order: slices.Clone(w.builder.order), fate: fate{}, texts: maps.Clone(w.builder.texts)}
+	c.builder = &builder{world: c, waves: map[string]*wave{}, order: slices.Clone(w.builder.order), fate: fate{}, texts: maps.Clone(w.builder.texts), known: maps.Clone(w.builder.known), built: w.builder.built, slots: w.builder.slots}
 	for id, of := range w.builder.waves {
 		one := *of
 		one.status.Components = maps.Clone(one.status.Components)
 		c.builder.waves[id] = &one
 	}
-	c.lab = &lab{world: c, runs: map[string]*run{}, order: slices.Clone(w.lab.order), fate: fate{}}
+	c.lab = &lab{world: c, runs: map[string]*run{}, order: slices.Clone(w.lab.order), fate: fate{}, nodes: w.lab.nodes}
 	for id, of := range w.lab.runs {
 		one := *of
 		c.lab.runs[id] = &one
@@ -266,16 +281,55 @@ func (w *world) product(files map[string]string) string {
 	return w.push("products/"+product, files)
 }
 
-// released is a world whose product has its first release.
-func released(t testing.TB) *world {
+// begun are worlds that stories begin with. Each is made once and copied.
+var begun = struct {
+	sync.Mutex
+	dir    string // of the test binary
+	worlds map[string]*world
+}{worlds: map[string]*world{}}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "slipway-integration-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	begun.dir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// begin returns a world of its own like the one that is made under a name.
+func begin(t testing.TB, name string, made func(testing.TB) *world) *world {
 	t.Helper()
-	w := newWorld(t)
-	w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
-	w.lib("lib 1")
-	w.app("app 1")
-	w.settle()
-	w.want(1, plan.Landed, "released as v2026.11.1")
-	return w
+	begun.Lock()
+	defer begun.Unlock()
+	if begun.worlds[name] == nil {
+		w := made(t)
+		w.do(w.db.Close())
+		kept := *w
+		kept.dir = filepath.Join(begun.dir, fmt.Sprint(len(begun.worlds)))
+		w.do(os.CopyFS(kept.dir, os.DirFS(w.dir)))
+		begun.worlds[name] = &kept
+	}
+	return begun.worlds[name].copy(t)
+}
+
+// released is a world whose product has its first release.
+func released(t testing.TB) *world { return releasedOn(t, sqlite) }
+
+func releasedOn(t testing.TB, engine string) *world {
+	t.Helper()
+	return begin(t, engine+" released", func(t testing.TB) *world {
+		w := newWorldOn(t, engine)
+		w.product(map[string]string{spec.ProductFile: productFile, "experiments/smoke.yaml": smoke, "experiments/load.yaml": load})
+		w.lib("lib 1")
+		w.app("app 1")
+		w.settle()
+		w.want(1, integration.Landed, "released as v2026.11.1")
+		return w
+	})
 }
 
 func (w *world) entry(number int64) integration.Entry {
@@ -288,7 +342,7 @@ func (w *world) entry(number int64) integration.Entry {
 }
 
 // want checks the phase of an entry and that its reason has all the words.
-func (w *world) want(number int64, phase plan.Phase, words ...string) integration.Entry {
+func (w *world) want(number int64, phase integration.Phase, words ...string) integration.Entry {
 	w.t.Helper()
 	e := w.entry(number)
 	if e.Phase != phase {
@@ -357,6 +411,18 @@ func (w *world) locked(component, commit string) {
 	}
 }
 
+// lockedIn checks that a configuration locks a component to a commit.
+func (w *world) lockedIn(configuration, component, commit string) {
+	w.t.Helper()
+	data, err := w.repos.File(w.t.Context(), "products/"+product, "refs/heads/main", release.ManifestPath(configuration))
+	w.do(err)
+	m, err := release.DecodeManifest(data)
+	w.do(err)
+	if l := m.Components[component]; l.Commit != commit {
+		w.t.Fatalf("the manifest of %s has %s at %s, want %s", configuration, component, l.Commit, commit)
+	}
+}
+
 func (w *world) do(err error) {
 	w.t.Helper()
 	if err != nil {
@@ -369,6 +435,7 @@ type repositories struct {
 	dir     string
 	power   *power
 	updates []integration.Update
+	message string // of the next commit; empty: "a push"
 	before  func() // called before refs of a release move
 }
 
@@ -401,6 +468,12 @@ func (r *repositories) git(repo string) (git.Repo, error) {
 
 func (r *repositories) commit(t testing.TB, repo string, at time.Time, files map[string]string) string {
 	t.Helper()
+	return r.commitOn(t, repo, "", at, files)
+}
+
+// commitOn makes the branch a commit with a parent, which is its head unless another is given: then what came after that is dropped.
+func (r *repositories) commitOn(t testing.TB, repo, parent string, at time.Time, files map[string]string) string {
+	t.Helper()
 	ctx := t.Context()
 	g, err := git.Init(ctx, filepath.Join(r.dir, repo), "main")
 	if err != nil {
@@ -410,9 +483,9 @@ func (r *repositories) commit(t testing.TB, repo string, at time.Time, files map
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := git.CommitSpec{Files: map[string][]byte{}, Message: "a push", Author: git.Signature{Name: "ada", Email: "ada@example.org"}, Time: at}
+	c := git.CommitSpec{Files: map[string][]byte{}, Message: cmp.Or(r.message, "a push"), Author: git.Signature{Name: "ada", Email: "ada@example.org"}, Time: at}
 	if old != git.Zero {
-		c.Parent = old
+		c.Parent = cmp.Or(parent, old)
 	}
 	for name, text := range files {
 		c.Files[name] = []byte(text)
@@ -503,6 +576,15 @@ func (r *repositories) IsAncestor(ctx context.Context, repo, ancestor, commit st
 		}
 		return g.IsAncestor(ctx, ancestor, commit)
 	})
+}
+
+func (r *repositories) Messages(ctx context.Context, repo, after, upTo string, limit int) ([]string, error) {
+	commits, err := r.LogN(ctx, repo, after, upTo, "", limit)
+	var messages []string
+	for _, c := range commits {
+		messages = append(messages, c.Message)
+	}
+	return messages, err
 }
 
 func (r *repositories) LogN(ctx context.Context, repo, from, to, path string, limit int) ([]git.Commit, error) {
@@ -614,10 +696,45 @@ func (p *products) Recipe(ctx context.Context, pin slipway.Pin) (spec.Component,
 	return p.files.Recipe(ctx, pin)
 }
 
-// changes are those that landed, by commit.
+// changes are those that landed, by commit; one that has not is under its ref.
 type changes map[string]integration.Change
+
+func (c changes) Named(_ context.Context, name string) (integration.Change, bool, error) {
+	for _, one := range c {
+		if one.Ref == name {
+			return one, true, nil
+		}
+	}
+	return integration.Change{}, false, nil
+}
 
 func (c changes) Landed(_ context.Context, _, commit string) (integration.Change, bool, error) {
 	found, ok := c[commit]
 	return found, ok, nil
+}
+
+// trials are all that were ever asked for.
+func (w *world) trials() []integration.Trial {
+	w.t.Helper()
+	var all []integration.Trial
+	err := w.db.View(w.t.Context(), func(tx *store.Tx) (err error) {
+		all, err = tx.Trials().Find(w.t.Context(), slipway.Query{Product: product})
+		return err
+	})
+	w.do(err)
+	return all
+}
+
+// lost counts the trials that ended with an outcome that is no verdict; a build that is lost loses the checks of all that need it.
+func (w *world) lost(o slipway.Outcome) int {
+	w.t.Helper()
+	n := 0
+	counted := map[string]bool{}
+	for _, t := range w.trials() {
+		if (t.Outcome == o || t.Outcome == slipway.Infra) && !counted[t.Wave] {
+			counted[t.Wave] = true
+			n++
+		}
+	}
+	return n
 }

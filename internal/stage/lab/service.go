@@ -133,7 +133,7 @@ func (s *Service) run(ctx context.Context, r slipway.ExperimentRequest, actor st
 		if err != nil {
 			return err
 		}
-		e = Experiment{Request: r, Number: number, Spec: parsed, State: Queued, Reason: "waits for the next look at the nodes",
+		e = Experiment{Request: r, Number: number, Spec: parsed, State: Queued, Reason: "waits for the next look at the nodes", Avoid: r.Avoid,
 			Creator: actor, Created: tx.Now(), Since: tx.Now()}
 		if err := tx.Experiments().Put(ctx, e); err != nil {
 			return err

@@ -33,6 +33,17 @@ var server = struct {
 // also when that is killed. Without PostgreSQL installed the test fails and says what to install.
 func Postgres(t testing.TB) string {
 	t.Helper()
+	return create(t, "")
+}
+
+// PostgresLike returns the URL of a copy of a database that [Postgres] made and that nobody has open.
+func PostgresLike(t testing.TB, original string) string {
+	t.Helper()
+	return create(t, " TEMPLATE "+original[strings.LastIndexByte(original, '/')+1:])
+}
+
+func create(t testing.TB, options string) string {
+	t.Helper()
 	server.Lock()
 	defer server.Unlock()
 	if server.addr == "" {
@@ -49,7 +60,7 @@ func Postgres(t testing.TB) string {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+	if _, err := admin.Exec("CREATE DATABASE " + name + options); err != nil {
 		t.Fatalf("create a database: %v", err)
 	}
 	return "postgres://slipway@" + server.addr + "/" + name

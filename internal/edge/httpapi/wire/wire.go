@@ -35,7 +35,10 @@ type IssuedToken struct {
 // QueueView is a product's queue: its row and its entries.
 type QueueView struct {
 	integration.Queue
-	Entries []integration.Entry `json:"entries" doc:"Open entries, oldest first"`
+	Entries []integration.Entry `json:"entries" doc:"Open entries, in the order of the queue"`
+	Trials  []integration.Trial `json:"trials" doc:"Runs of checks that are under way, or whose verdicts count"`
+
+	Predictions []integration.Calibration `json:"predictions" doc:"How good each predictor has been"`
 }
 
 // EntryView is an entry with its candidate and how that stands at its gate.
@@ -43,6 +46,7 @@ type EntryView struct {
 	integration.Entry
 	Tuple    *integration.Candidate `json:"tuple,omitempty" doc:"The exact versions that are tried"`
 	Decision *slipway.Decision      `json:"decision,omitempty" doc:"How the candidate stands at its gate"`
+	Trials   []integration.Trial    `json:"trials,omitempty" doc:"Runs of checks on the candidate, oldest first"`
 }
 
 // NewWaiver asks for an exception. Empty fields match everything.

@@ -8,7 +8,8 @@
 //   - [Logistic] regression on numbers such as the size of a change, by stochastic gradient descent, with features scaled by their running
 //     mean and deviation (Welford 1962).
 //
-// [Calibration] tells how far predictions can be trusted: the Brier score (Brier 1950) and a table of what was said against what came.
+// What they have learnt is in their fields, for who keeps them. [Calibration] tells how far predictions can be trusted: the Brier score (Brier 1950) and a table of what was said against what came; [Tally] is
+// one that can be kept without all predictions.
 package predict
 
 import (
@@ -31,35 +32,38 @@ type Predictor interface {
 }
 
 // Rate predicts the share of all entries that landed.
-type Rate struct{ landed, all float64 }
+type Rate struct {
+	Landed float64 `json:"landed"`
+	All    float64 `json:"all"`
+}
 
 // before is how the share starts: nine of ten, with the weight of ten entries.
 const before, weight = 0.9, 10
 
 // Predict implements [Predictor].
-func (r *Rate) Predict(Subject) float64 { return (r.landed + before*weight) / (r.all + weight) }
+func (r *Rate) Predict(Subject) float64 { return (r.Landed + before*weight) / (r.All + weight) }
 
 // Learn implements [Predictor].
 func (r *Rate) Learn(_ Subject, landed bool) {
-	r.all++
+	r.All++
 	if landed {
-		r.landed++
+		r.Landed++
 	}
 }
 
 // History predicts by the components that are moved; the worst of them counts.
 type History struct {
-	rate Rate
-	of   map[string]*Rate
+	Rate Rate            `json:"rate"`
+	Of   map[string]Rate `json:"of,omitempty"` // by component
 }
 
 // Predict implements [Predictor].
 func (h *History) Predict(s Subject) float64 {
-	all := h.rate.Predict(s)
+	all := h.Rate.Predict(s)
 	p := 1.0
 	for _, c := range s.Components {
-		if r := h.of[c]; r != nil {
-			p = min(p, (r.landed+all*weight)/(r.all+weight))
+		if r, known := h.Of[c]; known {
+			p = min(p, (r.Landed+all*weight)/(r.All+weight))
 		} else {
 			p = min(p, all)
 		}
@@ -72,28 +76,28 @@ func (h *History) Predict(s Subject) float64 {
 
 // Learn implements [Predictor].
 func (h *History) Learn(s Subject, landed bool) {
-	h.rate.Learn(s, landed)
-	if h.of == nil {
-		h.of = map[string]*Rate{}
+	h.Rate.Learn(s, landed)
+	if h.Of == nil {
+		h.Of = map[string]Rate{}
 	}
 	for _, c := range s.Components {
-		if h.of[c] == nil {
-			h.of[c] = &Rate{}
-		}
-		h.of[c].Learn(s, landed)
+		r := h.Of[c]
+		r.Learn(s, landed)
+		h.Of[c] = r
 	}
 }
 
 // Logistic predicts by a weighted sum of features.
 type Logistic struct {
-	weights  []float64 // the last is the constant
-	mean, m2 []float64
-	seen     float64
+	Weights []float64 `json:"weights,omitempty"` // the last is the constant
+	Mean    []float64 `json:"mean,omitempty"`    // of each feature
+	Squares []float64 `json:"squares,omitempty"` // sums of the squared deviations from it
+	Seen    float64   `json:"seen,omitempty"`    // entries
 }
 
 // Predict implements [Predictor].
 func (l *Logistic) Predict(s Subject) float64 {
-	if l.seen == 0 {
+	if l.Seen == 0 {
 		return before
 	}
 	return min(max(1/(1+math.Exp(-l.sum(l.scaled(s)))), 0.005), 0.995)
@@ -102,8 +106,8 @@ func (l *Logistic) Predict(s Subject) float64 {
 func (l *Logistic) scaled(s Subject) []float64 {
 	x := make([]float64, len(s.Features)+1)
 	for i, f := range s.Features {
-		deviation := math.Sqrt(l.m2[i] / max(l.seen, 1))
-		x[i] = (f - l.mean[i]) / max(deviation, 1e-6)
+		deviation := math.Sqrt(l.Squares[i] / max(l.Seen, 1))
+		x[i] = (f - l.Mean[i]) / max(deviation, 1e-6)
 	}
 	x[len(x)-1] = 1
 	return x
@@ -112,32 +116,32 @@ func (l *Logistic) scaled(s Subject) []float64 {
 func (l *Logistic) sum(x []float64) float64 {
 	sum := 0.0
 	for i := range x {
-		sum += l.weights[i] * x[i]
+		sum += l.Weights[i] * x[i]
 	}
 	return sum
 }
 
 // Learn implements [Predictor].
 func (l *Logistic) Learn(s Subject, landed bool) {
-	if l.seen == 0 {
+	if l.Seen == 0 {
 		n := len(s.Features)
-		l.weights, l.mean, l.m2 = make([]float64, n+1), make([]float64, n), make([]float64, n)
-		l.weights[n] = math.Log(before / (1 - before))
+		l.Weights, l.Mean, l.Squares = make([]float64, n+1), make([]float64, n), make([]float64, n)
+		l.Weights[n] = math.Log(before / (1 - before))
 	}
-	l.seen++
+	l.Seen++
 	for i, f := range s.Features {
-		d := f - l.mean[i]
-		l.mean[i] += d / l.seen
-		l.m2[i] += d * (f - l.mean[i])
+		d := f - l.Mean[i]
+		l.Mean[i] += d / l.Seen
+		l.Squares[i] += d * (f - l.Mean[i])
 	}
 	x := l.scaled(s)
 	wrong := -1 / (1 + math.Exp(-l.sum(x)))
 	if landed {
 		wrong++
 	}
-	rate := 0.3 / math.Sqrt(1+l.seen/50)
+	rate := 0.3 / math.Sqrt(1+l.Seen/50)
 	for i := range x {
-		l.weights[i] += rate * wrong * min(max(x[i], -4), 4)
+		l.Weights[i] += rate * wrong * min(max(x[i], -4), 4)
 	}
 }
 
@@ -200,6 +204,43 @@ func (c *Calibration) Bands(n int) []Band {
 			band.Said /= float64(band.Count)
 			band.Landed /= float64(band.Count)
 			bands = append(bands, band)
+		}
+	}
+	return bands
+}
+
+// bins is how many equal spans of chances a tally keeps apart.
+const bins = 10
+
+// Tally is a calibration that forgets single predictions.
+type Tally struct {
+	Count   int        `json:"count"`
+	Squares float64    `json:"squares"` // sum of the squared errors
+	Bins    [bins]Band `json:"bins"`    // Said and Landed are sums
+}
+
+// Add takes in one prediction and how its entry ended.
+func (t *Tally) Add(p float64, landed bool) {
+	b := &t.Bins[max(0, min(bins-1, int(p*bins)))]
+	t.Count++
+	b.Count++
+	b.Said += p
+	if landed {
+		b.Landed++
+		p = 1 - p
+	}
+	t.Squares += p * p
+}
+
+// Brier is the mean square of the error, as [Calibration.Brier]; 0 when nothing has been predicted.
+func (t Tally) Brier() float64 { return t.Squares / max(float64(t.Count), 1) }
+
+// Bands are the spans of chances in which something was predicted, from the least likely.
+func (t Tally) Bands() []Band {
+	var bands []Band
+	for _, b := range t.Bins {
+		if n := float64(b.Count); n > 0 {
+			bands = append(bands, Band{Said: b.Said / n, Landed: b.Landed / n, Count: b.Count})
 		}
 	}
 	return bands

@@ -36,3 +36,29 @@ func TestPredictorsLearnAndAreCalibrated(t *testing.T) {
 		}
 	}
 }
+
+func TestATallyAgreesWithACalibration(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	var tally predict.Tally
+	var calibration predict.Calibration
+	for range 500 {
+		p := rng.Float64()
+		landed := rng.Float64() < p
+		tally.Add(p, landed)
+		calibration.Add(p, landed)
+	}
+	tally.Add(1, true)
+	calibration.Add(1, true)
+	if a, b := tally.Brier(), calibration.Brier(); math.Abs(a-b) > 1e-9 {
+		t.Errorf("Brier scores %v and %v", a, b)
+	}
+	n := 0
+	for _, b := range tally.Bands() {
+		if n += b.Count; math.Abs(b.Said-b.Landed) > 0.2 {
+			t.Errorf("said %.2f, and %.2f landed", b.Said, b.Landed)
+		}
+	}
+	if n != 501 || (predict.Tally{}).Brier() != 0 {
+		t.Errorf("%d predictions in bands", n)
+	}
+}

@@ -193,6 +193,10 @@ func (b *bench) measure(ctx context.Context, sources string) error {
 	if err != nil {
 		return err
 	}
+	where, err := b.timeline()
+	if err != nil {
+		return err
+	}
 	if err := os.RemoveAll(filepath.Join(loops, "out")); err != nil {
 		return err
 	}
@@ -214,6 +218,8 @@ func (b *bench) measure(ctx context.Context, sources string) error {
 	})
 	b.page.Text("The loops know the order and nothing else: no keys, no digests of inputs or outputs, no records, no logs, nothing durable. \"Slots busy\" is the time in which builds "+
 		"were running by their records (%d of them), of all slots' time.", ran)
+	b.page.Text("Where the time of an action goes, by the stamps of its task and its result:")
+	b.page.Table([]string{"", "median", "mean"}, where)
 	return b.again(ctx, sources)
 }
 

@@ -26,7 +26,7 @@ const (
 func (s *Service) Handlers() []jobs.Handler {
 	return []jobs.Handler{
 		{Kind: productKind, Do: s.follow},
-		{Kind: fanKind, Do: s.fan},
+		{Kind: fanKind, Do: s.fan, Rest: 200 * time.Millisecond}, // every event wakes it
 		{Kind: deliverKind, Slots: 4, Do: s.deliver},
 	}
 }

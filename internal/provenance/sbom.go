@@ -192,19 +192,29 @@ func encode(d *bill) ([]byte, error) {
 	deps := []cdx.Dependency{}
 	for _, ref := range slices.Sorted(maps.Keys(d.needs)) {
 		to := slices.Sorted(maps.Keys(d.needs[ref]))
-		deps = append(deps, cdx.Dependency{Ref: ref, Dependencies: &to})
+		one := cdx.Dependency{Ref: ref}
+		if len(to) > 0 {
+			one.Dependencies = &to
+		}
+		deps = append(deps, one)
 	}
-	bom := cdx.NewBOM()
+	bom := cdx.NewBOM() // of the newest version; nothing here is newer than 1.6, which more tools read
+	bom.SpecVersion, bom.JSONSchema = cdx.SpecVersion1_6, "http://cyclonedx.org/schema/bom-1.6.schema.json"
 	bom.Metadata = &cdx.Metadata{
 		Timestamp: d.at.UTC().Format(time.RFC3339),
 		Tools:     &cdx.ToolsChoice{Components: &[]cdx.Component{{Type: cdx.ComponentTypeApplication, Name: "slipway", Version: d.tool}}},
 		Component: &d.root,
 	}
-	bom.Components, bom.Dependencies = &components, &deps
+	if len(components) > 0 {
+		bom.Components = &components
+	}
+	if len(deps) > 0 {
+		bom.Dependencies = &deps
+	}
 	write := func() ([]byte, error) {
 		var b bytes.Buffer
 		enc := cdx.NewBOMEncoder(&b, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false)
-		if err := enc.EncodeVersion(bom, cdx.SpecVersion1_6); err != nil {
+		if err := enc.Encode(bom); err != nil {
 			return nil, slipway.Errorf(slipway.Internal, "write an SBOM: %w", err)
 		}
 		return b.Bytes(), nil

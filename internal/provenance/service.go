@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/jobs"
@@ -52,7 +53,7 @@ const (
 
 // Handlers returns the reconcilers.
 func (s *Service) Handlers() []jobs.Handler {
-	return []jobs.Handler{{Kind: BuildKind, Do: s.reconcileBuild}, {Kind: ComposeKind, Do: s.reconcileCompose}}
+	return []jobs.Handler{{Kind: BuildKind, Do: s.reconcileBuild, All: s.reconcileBuilds, Batch: 64, Rest: 100 * time.Millisecond}, {Kind: ComposeKind, Do: s.reconcileCompose}}
 }
 
 // Routes says what wakes them.
@@ -78,29 +79,74 @@ func (s *Service) ensure(ctx context.Context, id string) (a Attestation, ok bool
 	case err != nil && !slipway.Is(err, slipway.NotFound):
 		return a, false, err
 	}
-	b, ok, err := s.deps.Builds.Attestable(ctx, id)
+	d, ok, err := s.draft(ctx, id)
 	if err != nil || !ok {
 		return a, false, err
 	}
-	text, err := OfBuild(b, s.cfg.Builder)
+	all, err := s.sign(ctx, s.deps.Artifacts, []draft{d})
 	if err != nil {
 		return a, false, err
+	}
+	return all[0], true, nil
+}
+
+// draft is an attestation with what belongs to it, before it is signed.
+type draft struct {
+	Attestation
+	statement []byte
+	sbom      []byte // none: nil
+}
+
+// draft makes a build's; ok is false when there is nothing to sign.
+func (s *Service) draft(ctx context.Context, id string) (d draft, ok bool, err error) {
+	b, ok, err := s.deps.Builds.Attestable(ctx, id)
+	if err != nil || !ok {
+		return d, false, err
+	}
+	if d.statement, err = OfBuild(b, s.cfg.Builder); err != nil {
+		return d, false, err
 	}
 	found, err := s.contents(ctx, b)
 	if err != nil {
-		return a, false, fmt.Errorf("read what build %s made: %w", id, err)
+		return d, false, fmt.Errorf("read what build %s made: %w", id, err)
 	}
-	sbom, err := encode(ofBuild(b, found, s.cfg.Builder.Version))
-	if err != nil {
-		return a, false, err
+	if d.sbom, err = encode(ofBuild(b, found, s.cfg.Builder.Version)); err != nil {
+		return d, false, err
 	}
-	a = Attestation{ID: BuildAttestation(id), Product: b.Product, Component: b.Component, Version: b.Version, Commit: b.Commit, Name: b.Component,
+	d.Attestation = Attestation{ID: BuildAttestation(id), Product: b.Product, Component: b.Component, Version: b.Version, Commit: b.Commit, Name: b.Component,
 		Subject: b.Output, Build: b.ID, Action: b.Key, Reason: "build " + b.ID + " of " + b.Component + " passed"}
-	if a.SBOM, _, err = s.deps.Artifacts.Put(ctx, bytes.NewReader(sbom)); err != nil {
-		return a, false, err
+	return d, true, nil
+}
+
+// together is a store that makes many blobs durable at once. [artifact.Disk] is one.
+type together interface {
+	Together(ctx context.Context, f func(ctx context.Context, st artifact.Store) error) error
+}
+
+// reconcileBuilds attests many builds with one wait for the disk and one transaction.
+func (s *Service) reconcileBuilds(ctx context.Context, ids []string) error {
+	var drafts []draft
+	for _, id := range ids {
+		a, err := s.attestation(ctx, BuildAttestation(id))
+		if err == nil && s.holds(ctx, a.Envelope) && s.holds(ctx, a.SBOM) {
+			continue
+		}
+		if err != nil && !slipway.Is(err, slipway.NotFound) {
+			return err
+		}
+		d, ok, err := s.draft(ctx, id)
+		if err != nil {
+			return err
+		}
+		if ok {
+			drafts = append(drafts, d)
+		}
 	}
-	a, err = s.sign(ctx, a, text)
-	return a, err == nil, err
+	if len(drafts) == 0 {
+		return nil
+	}
+	_, err := s.sign(ctx, s.deps.Artifacts, drafts)
+	return err
 }
 
 // reconcileCompose attests the package files of a compose that are not attested yet.
@@ -125,52 +171,86 @@ func (s *Service) reconcileCompose(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		a = Attestation{ID: name, Product: p.Product, Component: p.Component, Version: p.Version, Commit: p.Commit, Name: p.File, Subject: p.Digest,
+		d := draft{statement: text}
+		d.Attestation = Attestation{ID: name, Product: p.Product, Component: p.Component, Version: p.Version, Commit: p.Commit, Name: p.File, Subject: p.Digest,
 			Action: p.Build, Compose: p.Compose, Reason: "compose " + p.Compose + " has made it"}
-		if _, err := s.sign(ctx, a, text); err != nil {
+		if _, err := s.sign(ctx, s.deps.Artifacts, []draft{d}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// sign keeps the signed statement and the attestation. Of two runs at once, the first one's attestation stays.
-func (s *Service) sign(ctx context.Context, a Attestation, statement []byte) (Attestation, error) {
-	envelope, keyID, err := s.ring.Sign(ctx, statement)
-	if err != nil {
-		return a, err
+// sign keeps signed statements with what belongs to them, all of them or none, and returns the attestations. Of two runs at once, the first
+// one's attestations stay.
+func (s *Service) sign(ctx context.Context, to artifact.Store, drafts []draft) ([]Attestation, error) {
+	if disk, ok := to.(together); ok && len(drafts) > 1 {
+		err := disk.Together(ctx, func(ctx context.Context, st artifact.Store) error { return s.keep(ctx, st, drafts) })
+		if err != nil {
+			return nil, err
+		}
+	} else if err := s.keep(ctx, to, drafts); err != nil {
+		return nil, err
 	}
-	a.KeyID = keyID
-	if a.Envelope, _, err = s.deps.Artifacts.Put(ctx, bytes.NewReader(envelope)); err != nil {
-		return a, err
-	}
-	err = s.store.Update(ctx, func(tx Tx) error {
-		old, err := tx.Attestations().Get(ctx, a.ID)
-		switch {
-		case err == nil && s.holds(ctx, old.Envelope) && (old.SBOM == "" || s.holds(ctx, old.SBOM)):
-			a = old
-			return nil
-		case err != nil && !slipway.Is(err, slipway.NotFound):
-			return err
+	all := make([]Attestation, len(drafts))
+	err := s.store.Update(ctx, func(tx Tx) (err error) {
+		for i, d := range drafts {
+			if all[i], err = s.record(ctx, tx, d.Attestation); err != nil {
+				return err
+			}
 		}
-		fresh := err != nil
-		if a.Time = tx.Now(); !fresh {
-			a.Time = old.Time
-		}
-		if err := tx.Attestations().Put(ctx, a); err != nil {
-			return err
-		}
-		kind, id, _ := slipway.SplitRef(a.ID)
-		subject := slipway.Ref(kind, id)
-		links := []string{slipway.Ref("component", a.Component)}
-		if a.Compose != "" {
-			subject, links = slipway.Ref("compose", a.Compose), append(links, slipway.Ref("package", a.Name))
-		}
-		// The event's ID makes a repeated one harmless: an attestation whose parts were lost is signed again, not announced again.
-		return tx.Emit(ctx, slipway.Event{ID: "attested/" + a.ID, Type: slipway.ArtifactAttested, Subject: subject, Product: a.Product, Actor: "provenance",
-			Reason: a.Name + ": " + a.Reason + "; its provenance is signed by key " + a.KeyID[:12], Links: links})
+		return nil
 	})
-	return a, err
+	return all, err
+}
+
+// keep signs the statements and writes what belongs to the attestations.
+func (s *Service) keep(ctx context.Context, st artifact.Store, drafts []draft) error {
+	for i := range drafts {
+		d := &drafts[i]
+		if d.sbom != nil {
+			var err error
+			if d.SBOM, _, err = st.Put(ctx, bytes.NewReader(d.sbom)); err != nil {
+				return err
+			}
+		}
+		envelope, keyID, err := s.ring.Sign(ctx, d.statement)
+		if err != nil {
+			return err
+		}
+		d.KeyID = keyID
+		if d.Envelope, _, err = st.Put(ctx, bytes.NewReader(envelope)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record writes an attestation, unless there is one that holds, and tells of it.
+func (s *Service) record(ctx context.Context, tx Tx, a Attestation) (Attestation, error) {
+	old, err := tx.Attestations().Get(ctx, a.ID)
+	switch {
+	case err == nil && s.holds(ctx, old.Envelope) && (old.SBOM == "" || s.holds(ctx, old.SBOM)):
+		return old, nil
+	case err != nil && !slipway.Is(err, slipway.NotFound):
+		return a, err
+	}
+	fresh := err != nil
+	if a.Time = tx.Now(); !fresh {
+		a.Time = old.Time
+	}
+	if err := tx.Attestations().Put(ctx, a); err != nil {
+		return a, err
+	}
+	kind, id, _ := slipway.SplitRef(a.ID)
+	subject := slipway.Ref(kind, id)
+	links := []string{slipway.Ref("component", a.Component)}
+	if a.Compose != "" {
+		subject, links = slipway.Ref("compose", a.Compose), append(links, slipway.Ref("package", a.Name))
+	}
+	// The event's ID makes a repeated one harmless: an attestation whose parts were lost is signed again, not announced again.
+	return a, tx.Emit(ctx, slipway.Event{ID: "attested/" + a.ID, Type: slipway.ArtifactAttested, Subject: subject, Product: a.Product, Actor: "provenance",
+		Reason: a.Name + ": " + a.Reason + "; its provenance is signed by key " + a.KeyID[:12], Links: links})
 }
 
 func (s *Service) attestation(ctx context.Context, id string) (a Attestation, err error) {

@@ -82,15 +82,16 @@ func openSQLite(path string) (write, read *sql.DB, err error) {
 		return "file:" + (&url.URL{Path: path}).EscapedPath() +
 			"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)" + extra
 	}
-	if write, err = sql.Open("sqlite", dsn("&_txlock=immediate")); err != nil {
+	if write, err = openKeeping(dsn("&_txlock=immediate")); err != nil {
 		return nil, nil, err
 	}
 	write.SetMaxOpenConns(1)
-	if read, err = sql.Open("sqlite", dsn("&_txlock=deferred&_pragma=query_only(1)")); err != nil {
+	if read, err = openKeeping(dsn("&_txlock=deferred&_pragma=query_only(1)")); err != nil {
 		write.Close()
 		return nil, nil, err
 	}
 	read.SetMaxOpenConns(8)
+	read.SetMaxIdleConns(8)
 	return write, read, nil
 }
 

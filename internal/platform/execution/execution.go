@@ -36,6 +36,7 @@ type Request struct {
 	Limits  Limits
 	Log     io.Writer // gets standard output and error as they come; nil drops them
 	NoCache bool      // run it although a cluster's cache has a result
+	Ended   func()    // called when its command has ended and only its outputs are to be kept; another may run then. Nil, or a remote executor: never
 }
 
 // Limits bounds one run besides the action's own timeout; a zero field takes the executor's default.

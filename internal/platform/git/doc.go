@@ -1,7 +1,8 @@
 // Package git runs the system's git on bare repositories.
 //
 // It is a thin wrapper: one method is one or two git processes, nothing is cached, and no state is kept between
-// calls. What it adds to the command line is safety:
+// calls; but who has [Readers] has questions about objects that are named by their full ids answered by kept processes.
+// What it adds to the command line is safety:
 //
 //   - The environment is pinned. No system or user configuration is read, nothing prompts, hooks run only where
 //     a caller asks for them, and the same input gives the same object ids on every machine.

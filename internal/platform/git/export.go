@@ -23,9 +23,9 @@ func (r Repo) Export(ctx context.Context, rev, dir, target string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	out, err := r.run(ctx, nil, nil, "ls-tree", "-r", "-t", "-z", "--full-tree", tree)
+	entries, few, err := r.entries(ctx, tree)
 	if err != nil {
-		return "", r.fail(err, "cannot list tree %s", tree)
+		return "", err
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return "", err
@@ -36,14 +36,7 @@ func (r Repo) Export(ctx context.Context, rev, dir, target string) (string, erro
 	}
 	defer root.Close()
 	var files []treeEntry
-	for line := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		if line == "" {
-			continue
-		}
-		e, err := parseEntry(line)
-		if err != nil {
-			return "", slipway.Errorf(slipway.Invalid, "tree %s cannot be written out: %w", tree, err).At(r.dir)
-		}
+	for _, e := range entries {
 		switch e.kind {
 		case "tree", "commit":
 			if err := root.Mkdir(e.path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -53,7 +46,35 @@ func (r Repo) Export(ctx context.Context, rev, dir, target string) (string, erro
 			files = append(files, e)
 		}
 	}
+	if few {
+		return tree, r.ask(ctx, func(x *reader) error { return x.files(root, files) })
+	}
 	return tree, r.writeFiles(ctx, root, files)
+}
+
+// entries lists a tree, folders before what is in them. They are few when a kept process has read them.
+func (r Repo) entries(ctx context.Context, tree string) (all []treeEntry, few bool, err error) {
+	if r.kept(tree) {
+		err := r.ask(ctx, func(x *reader) (err error) { all, few, err = x.list(tree); return err })
+		if err != nil || few {
+			return all, few, err
+		}
+	}
+	out, err := r.run(ctx, nil, nil, "ls-tree", "-r", "-t", "-z", "--full-tree", tree)
+	if err != nil {
+		return nil, false, r.fail(err, "cannot list tree %s", tree)
+	}
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		if line == "" {
+			continue
+		}
+		e, err := parseEntry(line)
+		if err != nil {
+			return nil, false, slipway.Errorf(slipway.Invalid, "tree %s cannot be written out: %w", tree, err).At(r.dir)
+		}
+		all = append(all, e)
+	}
+	return all, false, nil
 }
 
 type treeEntry struct{ mode, kind, id, path string }

@@ -69,6 +69,13 @@ func (r Repo) parse(ctx context.Context, rev, kind string) (string, error) {
 	if err := checkRev(rev); err != nil {
 		return "", err
 	}
+	if r.kept(rev) {
+		o, err := r.look(ctx, rev+"^{"+kind+"}")
+		if err == nil && o.id == "" {
+			err = slipway.Errorf(slipway.NotFound, "there is no revision %q", rev).At(r.dir)
+		}
+		return o.id, err
+	}
 	id, err := r.line(ctx, nil, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{"+kind+"}")
 	if code(err) > 0 {
 		return "", slipway.Errorf(slipway.NotFound, "there is no revision %q", rev).At(r.dir)
@@ -76,8 +83,27 @@ func (r Repo) parse(ctx context.Context, rev, kind string) (string, error) {
 	return id, err
 }
 
+// look asks a kept process for an object.
+func (r Repo) look(ctx context.Context, expr string) (o object, err error) {
+	err = r.ask(ctx, func(x *reader) error {
+		all, err := x.info(expr)
+		if err == nil {
+			o = all[0]
+		}
+		return err
+	})
+	return o, err
+}
+
 // stat looks at the object that expr names: "REV:PATH", or an id. The error is NotFound if there is none.
 func (r Repo) stat(ctx context.Context, expr string) (id, kind string, size int64, err error) {
+	if tree, _, _ := strings.Cut(expr, ":"); r.kept(tree) {
+		o, err := r.look(ctx, expr)
+		if err == nil && o.id == "" {
+			err = slipway.Errorf(slipway.NotFound, "there is no %q", expr).At(r.dir)
+		}
+		return o.id, o.kind, o.size, err
+	}
 	out, err := r.line(ctx, strings.NewReader(expr+"\n"), "cat-file", "--batch-check")
 	if err != nil {
 		return "", "", 0, r.fail(err, "cannot look at %q", expr)
@@ -129,7 +155,12 @@ func (r Repo) File(ctx context.Context, rev, path string) ([]byte, error) {
 	case size > MaxFile:
 		return nil, slipway.Errorf(slipway.TooLarge, "%s in %s has %d bytes, the limit is %d", path, rev, size, MaxFile).At(r.dir)
 	}
-	data, err := r.run(ctx, nil, nil, "cat-file", "blob", id)
+	var data []byte
+	if r.kept(id) {
+		err = r.ask(ctx, func(x *reader) (err error) { _, data, err = x.contents(id); return err })
+	} else {
+		data, err = r.run(ctx, nil, nil, "cat-file", "blob", id)
+	}
 	if err != nil {
 		return nil, r.fail(err, "cannot read %s in %s", path, rev)
 	}
@@ -159,6 +190,14 @@ func (r Repo) Log(ctx context.Context, from, to, path string, limit int) ([]Comm
 	if err != nil {
 		return nil, err
 	}
+	if from == "" && limit > 0 && r.kept(end) {
+		var found []Commit
+		known := false
+		err := r.ask(ctx, func(x *reader) (err error) { found, known, err = x.touched(end, path, limit); return err })
+		if err != nil || known {
+			return found, err
+		}
+	}
 	args := []string{"rev-list", "--topo-order"}
 	if limit > 0 {
 		args = append(args, "--max-count="+strconv.Itoa(limit))
@@ -187,6 +226,9 @@ func (r Repo) Log(ctx context.Context, from, to, path string, limit int) ([]Comm
 
 // commits reads and parses commit objects.
 func (r Repo) commits(ctx context.Context, ids []string) ([]Commit, error) {
+	if len(ids) <= walked && r.kept(ids...) {
+		return r.fewCommits(ctx, ids)
+	}
 	out, err := r.run(ctx, strings.NewReader(strings.Join(ids, "\n")+"\n"), nil, "cat-file", "--batch")
 	if err != nil {
 		return nil, r.fail(err, "cannot read commits")
@@ -214,6 +256,36 @@ func (r Repo) commits(ctx context.Context, ids []string) ([]Commit, error) {
 		cs = append(cs, c)
 	}
 	return cs, nil
+}
+
+// fewCommits is [Repo.commits] by a kept process.
+func (r Repo) fewCommits(ctx context.Context, ids []string) ([]Commit, error) {
+	var cs []Commit
+	var bad error
+	err := r.ask(ctx, func(x *reader) error {
+		cs, bad = nil, nil
+		for _, id := range ids {
+			o, text, err := x.contents(id)
+			if err != nil {
+				return err
+			}
+			if o.kind != "commit" {
+				bad = slipway.Errorf(slipway.NotFound, "not a commit: %s %s", id, o.kind).At(r.dir)
+				return nil
+			}
+			c, err := parseCommit(o.id, string(text))
+			if err != nil {
+				bad = slipway.Errorf(slipway.Internal, "commit %s cannot be read: %w", o.id, err).At(r.dir)
+				return nil
+			}
+			cs = append(cs, c)
+		}
+		return nil
+	})
+	if err == nil {
+		err = bad
+	}
+	return cs, err
 }
 
 // parseCommit reads a commit object as described in gitformat-commit; headers that it does not know are skipped.

@@ -18,9 +18,10 @@ import (
 
 // Repo is a bare repository on disk. The zero value is not usable; get one from [Init] or [Open].
 type Repo struct {
-	dir  string
-	env  []string
-	held *os.File
+	dir     string
+	env     []string
+	held    *os.File
+	readers *Readers
 }
 
 // Open returns the repository at dir without looking at it.

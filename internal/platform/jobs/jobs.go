@@ -33,6 +33,13 @@ type Handler struct {
 	Slots int    // how many keys at once; 0 is 1
 	// Do brings key to where it should be. The context ends on shutdown and when the lease is lost.
 	Do func(ctx context.Context, key string) error
+	// All, when set, does for many keys at once, at most Batch, what Do does for each, and shares what that costs. One call runs at a time. When it fails, Do
+	// is called for each of the keys, so that one that cannot be done does not keep the others from it.
+	All   func(ctx context.Context, keys []string) error
+	Batch int
+	// Rest is how long after the last run of its kind the next one begins at the earliest, so that wakes in between are heard together;
+	// for what is woken often and not in a hurry.
+	Rest time.Duration
 }
 
 // Route says which events wake which handler, for which key.

@@ -54,6 +54,9 @@ func NewRunner(q Queue, handlers []Handler, cfg Config) (*Runner, error) {
 			return nil, fmt.Errorf("jobs: two handlers of kind %q", h.Kind)
 		}
 		h.Slots = max(h.Slots, 1)
+		if h.All != nil {
+			h.Slots = max(h.Batch, 1)
+		}
 		r.handlers[h.Kind] = h
 		r.kinds = append(r.kinds, h.Kind)
 	}
@@ -91,8 +94,11 @@ func (r *Runner) loop(ctx context.Context) {
 	busy := map[string]int{}
 	newest := map[job]chan struct{}{} // closed when the newest run of the job here has returned
 	finished := make(chan ended, 64)
+	rested := map[string]time.Time{} // when a kind may run again
 	account := func(e ended) {
-		busy[e.job.kind]--
+		if busy[e.job.kind]--; r.handlers[e.job.kind].Rest > 0 {
+			rested[e.job.kind] = time.Now().Add(r.handlers[e.job.kind].Rest)
+		}
 		if newest[e.job] == e.done {
 			delete(newest, e.job)
 		}
@@ -101,7 +107,7 @@ func (r *Runner) loop(ctx context.Context) {
 		changed := r.queue.Changed() // taken before the look, so that a wake in between is seen
 		free := map[string]int{}
 		for kind, h := range r.handlers {
-			if n := h.Slots - busy[kind]; n > 0 {
+			if n := h.Slots - busy[kind]; n > 0 && !time.Now().Before(rested[kind]) && (h.All == nil || busy[kind] == 0) {
 				free[kind] = n
 			}
 		}
@@ -109,13 +115,21 @@ func (r *Runner) loop(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			r.cfg.Log.Error("claiming jobs", "err", err)
 		}
+		batches := map[string]*batch{}
 		for _, c := range claims {
 			busy[c.Kind]++
 			e := ended{job{c.Kind, c.Key}, make(chan struct{})}
 			before := newest[e.job]
 			newest[e.job] = e.done
+			do := r.handlers[c.Kind].Do
+			if r.handlers[c.Kind].All != nil && before == nil {
+				if batches[c.Kind] == nil {
+					batches[c.Kind] = &batch{done: make(chan struct{})}
+				}
+				do = batches[c.Kind].add(c.Key, do)
+			}
 			running.Go(func() {
-				r.run(ctx, c, before)
+				r.run(ctx, c, before, do)
 				close(e.done)
 				select {
 				case finished <- e:
@@ -123,7 +137,18 @@ func (r *Runner) loop(ctx context.Context) {
 				}
 			})
 		}
-		timer := time.NewTimer(r.pause(ctx))
+		for kind, b := range batches {
+			running.Go(func() { b.run(ctx, r.handlers[kind].All) })
+		}
+		pause := r.pause(ctx)
+		for kind, at := range rested {
+			if d := time.Until(at); d > 0 {
+				pause = min(pause, d)
+			} else {
+				delete(rested, kind)
+			}
+		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -168,7 +193,7 @@ func (r *Runner) pause(ctx context.Context) time.Duration {
 
 // run runs one claim. Before is closed when an earlier run of the same job in this process has returned, nil if there is
 // none: one that lost its lease (the machine slept, the database did not answer) must not overlap with the next.
-func (r *Runner) run(ctx context.Context, c Claim, before <-chan struct{}) {
+func (r *Runner) run(ctx context.Context, c Claim, before <-chan struct{}, do func(context.Context, string) error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	kept := make(chan struct{})
@@ -176,7 +201,7 @@ func (r *Runner) run(ctx context.Context, c Claim, before <-chan struct{}) {
 		defer close(kept)
 		r.keep(ctx, c, cancel)
 	}()
-	err := r.do(ctx, c, before)
+	err := r.do(ctx, c, before, do)
 	lost := errors.Is(context.Cause(ctx), errLeaseLost)
 	stopped := ctx.Err() != nil
 	cancel(nil)
@@ -230,7 +255,7 @@ func (r *Runner) keep(ctx context.Context, c Claim, cancel context.CancelCauseFu
 	}
 }
 
-func (r *Runner) do(ctx context.Context, c Claim, before <-chan struct{}) (err error) {
+func (r *Runner) do(ctx context.Context, c Claim, before <-chan struct{}, do func(context.Context, string) error) (err error) {
 	if before != nil {
 		select {
 		case <-before:
@@ -243,7 +268,7 @@ func (r *Runner) do(ctx context.Context, c Claim, before <-chan struct{}) (err e
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	work := func(ctx context.Context) error { return r.handlers[c.Kind].Do(ctx, c.Key) }
+	work := func(ctx context.Context) error { return do(ctx, c.Key) }
 	if r.cfg.Around != nil {
 		return r.cfg.Around(ctx, c, work)
 	}

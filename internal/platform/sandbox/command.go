@@ -11,25 +11,6 @@ import (
 	"slipway.dev/slipway/internal/slipway"
 )
 
-// startScript starts a sandbox. Arguments: how many control groups to join, and their folders; the limits of each process: bytes of a
-// file in blocks of 512, seconds of processor time, private memory in KiB or "unlimited". A lower limit that this process has itself
-// stays. What is left is run.
-const startScript = `n=$1; shift
-while [ $n -gt 0 ]; do
-  echo $$ > "$1/cgroup.procs"
-  shift; n=$((n-1))
-done
-ulimit -c 0
-ulimit -f "$1" 2>/dev/null || :
-ulimit -t "$2" 2>/dev/null || :
-ulimit -d "$3" 2>/dev/null || :
-shift 3
-`
-
-// dropScript becomes the sandbox's user. Arguments: its id, and what to run.
-const dropScript = `uid=$1; shift
-exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs --pdeathsig KILL -- "$@"`
-
 // processScript bounds the processes from inside, where only those of the sandbox count. Arguments: how many, and what to run. Shells
 // differ in the letter.
 const processScript = `ulimit -u "$1" 2>/dev/null || ulimit -p "$1"; shift; exec "$@"`
@@ -57,25 +38,14 @@ func (r *Runner) command(spec Spec, g *group) ([]string, *stage, error) {
 	if !g.counts("pids") && (spec.Root == "" || exists(filepath.Join(spec.Root, "bin/sh"))) {
 		spec.Argv = append([]string{"/bin/sh", "-c", processScript, "sh", strconv.Itoa(spec.Limits.Processes)}, spec.Argv...)
 	}
-	argv := []string{"/bin/sh", "-euc", startScript, "sandbox", strconv.Itoa(len(g.folders()))}
-	argv = append(argv, g.folders()...)
-	l := spec.Limits
-	memory := "unlimited"
-	if !g.counts("memory") {
-		memory = strconv.FormatInt(l.Memory>>10, 10)
-	}
-	argv = append(argv, strconv.FormatInt((l.OutputBytes+511)/512, 10), strconv.FormatInt(int64(l.CPU.Seconds())+1, 10), memory)
 	if !r.cfg.Root {
-		argv[2] += `exec "$@"`
-		return append(append(argv, bwrap), bwrapArgs(spec, root, sources)...), nil, nil
+		return append([]string{bwrap}, bwrapArgs(spec, root, sources)...), nil, nil
 	}
-	stage, err := pickStage(sources)
+	stage, err := pickStage(sources, r.cfg.UID)
 	if err != nil {
 		return nil, nil, err
 	}
-	argv[2] += dropScript
-	argv = append(argv, strconv.Itoa(r.cfg.UID), bwrap)
-	return append(argv, bwrapArgs(spec, root, stage.reach())...), stage, nil
+	return append([]string{bwrap}, bwrapArgs(spec, root, stage.reach())...), stage, nil
 }
 
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
@@ -124,6 +94,6 @@ func bwrapArgs(spec Spec, root []rootEntry, sources []string) []string {
 	for _, name := range slices.Sorted(maps.Keys(spec.Env)) {
 		args = append(args, "--setenv", name, spec.Env[name])
 	}
-	args = append(args, "--json-status-fd", "3", "--")
+	args = append(args, "--json-status-fd", "3", "--block-fd", "4", "--")
 	return append(args, spec.Argv...)
 }

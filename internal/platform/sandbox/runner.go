@@ -187,20 +187,30 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	}
 	defer statusOut.Close()
 
+	gateOut, gate, err := os.Pipe()
+	if err != nil {
+		logIn.Close()
+		statusIn.Close()
+		return Exit{}, infra(err, "")
+	}
+
 	cmd := exec.CommandContext(ctx, r.argv[0], r.argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logIn, logIn
-	cmd.ExtraFiles = []*os.File{statusIn}
+	cmd.ExtraFiles = []*os.File{statusIn, gateOut}
 	// Before bubblewrap has made its process namespace the processes are found by their group.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// Also before bubblewrap looks after it, a sandbox that is being made dies with this process.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: r.stage.credential()}
 
 	var work sync.WaitGroup
 	work.Go(func() { r.copyLog(logOut) })
-	var end ending
-	work.Go(func() { end.read(statusOut) })
+	end := ending{admit: r.admit}
+	work.Go(func() {
+		defer gate.Close()
+		end.read(statusOut, gate)
+	})
 	stopWatch := make(chan struct{})
 	work.Go(func() { r.watch(ctx, stopWatch) })
 
@@ -217,6 +227,7 @@ func (r *run) do(parent context.Context) (Exit, error) {
 		}
 		logIn.Close()
 		statusIn.Close()
+		gateOut.Close()
 		if err == nil {
 			err = cmd.Wait()
 		}
@@ -236,6 +247,8 @@ func (r *run) do(parent context.Context) (Exit, error) {
 	switch {
 	case unstaged != nil:
 		return exit, unstaged
+	case end.refused != nil:
+		return exit, slipway.Errorf(slipway.Unavailable, "the sandbox could not be bounded: %w", end.refused)
 	case !gone:
 		return exit, infra(errors.New("its processes did not end"), "")
 	case errors.Is(cause, errWall):
@@ -351,11 +364,14 @@ func diskUse(dir string) (sum int64) {
 
 // ending follows bubblewrap's status: the sandbox's first process, then the command's exit code.
 type ending struct {
-	pidfd int
-	code  *int
+	admit   func(pid int) error
+	pidfd   int
+	code    *int
+	refused error // why the sandbox was not let begin
 }
 
-func (e *ending) read(from io.Reader) {
+// read follows what bubblewrap says. Its first process waits behind the gate until it is admitted.
+func (e *ending) read(from io.Reader, gate io.Writer) {
 	e.pidfd = -1
 	d := json.NewDecoder(bufio.NewReader(from))
 	for {
@@ -369,6 +385,13 @@ func (e *ending) read(from io.Reader) {
 		if m.Child != nil && e.pidfd < 0 {
 			if fd, err := unix.PidfdOpen(*m.Child, 0); err == nil {
 				e.pidfd = fd
+			}
+			if e.refused = e.admit(*m.Child); e.refused != nil {
+				_ = syscall.Kill(*m.Child, syscall.SIGKILL) // before the gate is closed, which opens it too
+				return
+			}
+			if _, err := gate.Write([]byte{1}); err != nil {
+				return // it has died
 			}
 		}
 		if m.Code != nil {

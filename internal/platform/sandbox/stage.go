@@ -1,12 +1,14 @@
 package sandbox
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -22,10 +24,11 @@ var stages = []string{"/mnt", "/media", "/srv", "/opt", "/home"}
 type stage struct {
 	dir     string
 	sources []string
+	uid     int
 }
 
 // pickStage returns a place that hides none of the sources when something is mounted over it.
-func pickStage(sources []string) (*stage, error) {
+func pickStage(sources []string, uid int) (*stage, error) {
 	for _, dir := range stages {
 		if fi, err := os.Lstat(dir); err != nil || !fi.IsDir() {
 			continue
@@ -34,7 +37,7 @@ func pickStage(sources []string) (*stage, error) {
 			return s == dir || strings.HasPrefix(s, dir+"/")
 		})
 		if !hides {
-			return &stage{dir, sources}, nil
+			return &stage{dir, sources, uid}, nil
 		}
 	}
 	return nil, slipway.Errorf(slipway.Unavailable, "the sandbox needs one of %s as a mount point", strings.Join(stages, ", ")).Try("mkdir /mnt")
@@ -73,7 +76,49 @@ func (s *stage) build() error {
 			return failed(s.sources[i], err)
 		}
 	}
+	if err := humble(); err != nil {
+		return slipway.Errorf(slipway.Unavailable, "the sandbox could not run: give up capabilities: %w", err)
+	}
 	return nil
+}
+
+// credential is whom the sandbox runs as.
+func (s *stage) credential() *syscall.Credential {
+	if s == nil {
+		return nil
+	}
+	return &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.uid)}
+}
+
+// as runs f as the sandbox's user. The thread must be its own (see [ownThread]): the kernel keeps users by thread, and there is no way back.
+func (s *stage) as(f func() error) error {
+	if _, _, no := unix.RawSyscall(unix.SYS_SETRESGID, uintptr(s.uid), uintptr(s.uid), uintptr(s.uid)); no != 0 {
+		return no
+	}
+	if _, _, no := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(s.uid), uintptr(s.uid), uintptr(s.uid)); no != 0 {
+		return no
+	}
+	return f()
+}
+
+// humble takes from the calling thread, and so from what it starts, the ways to more than its own capabilities: the bounding and the inheritable set,
+// and programs that run as somebody else. What it has itself it keeps, to mount and to become another user; that user gets none of it.
+func humble() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: an older kernel, without it
+			return err
+		}
+	}
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&head, &sets[0]); err != nil {
+		return err
+	}
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	return unix.Capset(&head, &sets[0])
 }
 
 // ownThread runs f on a thread that nothing else runs on, and that ends with it. "Dies with its parent" means the thread that started

@@ -15,7 +15,22 @@ import (
 	"slipway.dev/slipway/internal/slipway"
 )
 
-// plainScript ends the start of a command without a sandbox. Arguments: its folder, its variables, and the command.
+// startScript begins a command without a sandbox. Arguments: how many control groups to join, and their folders; the limits of each process: bytes of a
+// file in blocks of 512, seconds of processor time, private memory in KiB or "unlimited". A lower limit that this process has itself
+// stays. What is left is run.
+const startScript = `n=$1; shift
+while [ $n -gt 0 ]; do
+  echo $$ > "$1/cgroup.procs"
+  shift; n=$((n-1))
+done
+ulimit -c 0
+ulimit -f "$1" 2>/dev/null || :
+ulimit -t "$2" 2>/dev/null || :
+ulimit -d "$3" 2>/dev/null || :
+shift 3
+`
+
+// plainScript ends it. Arguments: its folder, its variables, and the command.
 const plainScript = `exec 3>&-
 cd "$1"; shift
 exec env -i "$@"`

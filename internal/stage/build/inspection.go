@@ -25,45 +25,117 @@ type Results interface {
 // inspect looks at the output of one component of a wave. The key is the item's id. It is idempotent: what it finds follows from the
 // output alone.
 func (s *Service) inspect(ctx context.Context, id string) error {
-	var item, built Item
-	var order Order
-	libraries := map[string]string{} // by component, the outputs that it was built with
-	err := s.store.View(ctx, func(tx Tx) (err error) {
-		if item, err = tx.Items().Get(ctx, id); err != nil || item.State != string(Queued) {
-			return err
-		}
-		if order, err = tx.Orders().Get(ctx, item.Wave); err != nil {
-			return err
-		}
-		built, err = tx.Items().Get(ctx, itemID(item.Wave, item.action().Component))
-		if err != nil || built.Build == "" {
-			return err
-		}
-		b, err := tx.Builds().Get(ctx, built.Build)
-		maps.Copy(libraries, b.Inputs)
-		return err
-	})
-	if err != nil || item.State != string(Queued) {
+	return s.inspectAll(ctx, []string{id})
+}
+
+// maxInspected is how many outputs are looked at before what was found is written.
+const maxInspected = 32
+
+// inspected is one inspection: what it is of, and what was found.
+type inspected struct {
+	item, built Item
+	order       Order
+	libraries   map[string]string // by component, the outputs that it was built with
+	news        News
+	results     []slipway.Result
+}
+
+// inspectAll is inspect of many items, which are read, and written, together.
+func (s *Service) inspectAll(ctx context.Context, ids []string) error {
+	all, err := s.uninspected(ctx, ids)
+	if err != nil || len(all) == 0 {
 		return err
 	}
-	g, err := s.plan(ctx, order)
+	var results []slipway.Result
+	for i := range all {
+		if err := s.look(ctx, &all[i]); err != nil {
+			return err
+		}
+		results = append(results, all[i].results...)
+	}
+	if len(results) > 0 {
+		if err := s.cfg.Results.RecordAll(ctx, results); err != nil {
+			return fmt.Errorf("record what the inspection of %s found: %w", all[0].item.Action, err)
+		}
+	}
+	return s.store.Update(ctx, func(tx Tx) error {
+		for _, one := range all {
+			now, err := tx.Items().Get(ctx, one.item.Row().ID)
+			if err != nil {
+				return err
+			}
+			if now.State != string(Queued) {
+				continue
+			}
+			if err := tx.News().Put(ctx, one.news); err != nil {
+				return err
+			}
+			if err := tx.Wake(ctx, "build.wave", one.item.Wave, time.Time{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// uninspected reads the items that wait to be looked at.
+func (s *Service) uninspected(ctx context.Context, ids []string) (all []inspected, err error) {
+	err = s.store.View(ctx, func(tx Tx) error {
+		all = nil
+		orders := map[string]Order{} // large, and the same for many
+		for _, id := range ids {
+			one := inspected{libraries: map[string]string{}}
+			if one.item, err = tx.Items().Get(ctx, id); err != nil {
+				return err
+			}
+			if one.item.State != string(Queued) {
+				continue
+			}
+			order, ok := orders[one.item.Wave]
+			if !ok {
+				if order, err = tx.Orders().Get(ctx, one.item.Wave); err != nil {
+					return err
+				}
+				orders[one.item.Wave] = order
+			}
+			one.order = order
+			if one.built, err = tx.Items().Get(ctx, itemID(one.item.Wave, one.item.action().Component)); err != nil {
+				return err
+			}
+			if one.built.Build != "" {
+				b, err := tx.Builds().Get(ctx, one.built.Build)
+				if err != nil {
+					return err
+				}
+				maps.Copy(one.libraries, b.Inputs)
+			}
+			all = append(all, one)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// look looks at one output.
+func (s *Service) look(ctx context.Context, one *inspected) error {
+	g, err := s.plan(ctx, one.order)
 	if err != nil {
 		return err
 	}
-	a := plan.ParseAction(item.Action)
+	a := plan.ParseAction(one.item.Action)
 	rec := g.recipes[a.Component]
 	subject := inspect.Subject{Outputs: rec.Outputs, Paths: []string{srcDir, outDir}, Without: s.without(g, rec)}
-	if subject.Dir, err = s.artifacts.Tree(ctx, built.Artifact); err != nil {
+	if subject.Dir, err = s.artifacts.Tree(ctx, one.built.Artifact); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(libraries)) {
-		dir, err := s.artifacts.Tree(ctx, libraries[name])
+	for _, name := range slices.Sorted(maps.Keys(one.libraries)) {
+		dir, err := s.artifacts.Tree(ctx, one.libraries[name])
 		if err != nil {
 			return err
 		}
 		subject.Libraries = append(subject.Libraries, dir)
 	}
-	system, err := s.system(ctx, order.Request, rec)
+	system, err := s.system(ctx, one.order.Request, rec)
 	if err != nil {
 		return err
 	}
@@ -72,37 +144,22 @@ func (s *Service) inspect(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	news := News{Wave: item.Wave, Action: item.Action, State: Done, Outcome: slipway.Pass}
+	one.news = News{Wave: one.item.Wave, Action: one.item.Action, State: Done, Outcome: slipway.Pass}
 	var bad []string
-	var results []slipway.Result
 	for _, f := range findings {
-		news.Notes = append(news.Notes, f.String())
+		one.news.Notes = append(one.news.Notes, f.String())
 		if f.Outcome != slipway.Pass {
-			news.Outcome = slipway.Fail
+			one.news.Outcome = slipway.Fail
 			bad = append(bad, f.String())
 		}
-		if s.cfg.Results == nil || order.Request.For == "" {
+		if s.cfg.Results == nil || one.order.Request.For == "" {
 			continue
 		}
-		results = append(results, slipway.Result{Product: order.Request.Product, Subject: order.Request.For, Check: f.Check, Item: a.Component,
-			Outcome: f.Outcome, Reason: f.Reason, Link: slipway.Ref("build", built.Build)})
+		one.results = append(one.results, slipway.Result{Product: one.order.Request.Product, Subject: one.order.Request.For, Check: f.Check, Item: a.Component,
+			Outcome: f.Outcome, Reason: f.Reason, Link: slipway.Ref("build", one.built.Build)})
 	}
-	if len(results) > 0 {
-		if err := s.cfg.Results.RecordAll(ctx, results); err != nil {
-			return fmt.Errorf("record what the inspection of %s found: %w", a.Component, err)
-		}
-	}
-	news.Reason = strings.Join(bad, "; ")
-	return s.store.Update(ctx, func(tx Tx) error {
-		now, err := tx.Items().Get(ctx, id)
-		if err != nil || now.State != string(Queued) {
-			return err
-		}
-		if err := tx.News().Put(ctx, news); err != nil {
-			return err
-		}
-		return tx.Wake(ctx, "build.wave", item.Wave, time.Time{})
-	})
+	one.news.Reason = strings.Join(bad, "; ")
+	return nil
 }
 
 // without names the default checks that a component does not have, and why.

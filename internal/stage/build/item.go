@@ -106,6 +106,9 @@ func (n News) Row() slipway.Row {
 	return slipway.Row{ID: strings.Join([]string{n.Wave, n.Build + n.Action, string(n.State)}, "/"), Key: n.Wave}
 }
 
+// seen is after what time at the latest a wave says that a build of it runs.
+const seen = 500 * time.Millisecond
+
 // tell wakes the waves that wait for the build, and says which build it is that has moved. From its end on the build can be found by
 // its output.
 func tell(ctx context.Context, tx Tx, b Build) error {
@@ -114,11 +117,15 @@ func tell(ctx context.Context, tx Tx, b Build) error {
 			return err
 		}
 	}
+	due := time.Time{}
+	if b.State == Running {
+		due = tx.Now().Add(seen) // nothing follows from it; most often something ends before
+	}
 	for _, w := range b.Waves {
 		if err := tx.News().Put(ctx, News{Wave: w, Build: b.ID, State: b.State}); err != nil {
 			return err
 		}
-		if err := tx.Wake(ctx, "build.wave", w, time.Time{}); err != nil {
+		if err := tx.Wake(ctx, "build.wave", w, due); err != nil {
 			return err
 		}
 	}

@@ -105,7 +105,7 @@ func New(st slipway.Store[Tx], source Source, artifacts Artifacts, exec executio
 func (s *Service) Handlers() []jobs.Handler {
 	return append([]jobs.Handler{
 		{Kind: "build.wave", Slots: 2, Do: s.advance},
-		{Kind: "build.inspect", Slots: 8, Do: s.inspect},
+		{Kind: "build.inspect", Do: s.inspect, All: s.inspectAll, Batch: maxInspected},
 	}, s.rebuildHandlers()...)
 }
 

@@ -43,6 +43,7 @@ func (s *Service) Start(ctx context.Context) error {
 
 // Stop gives the folder back. Pushes must have ended.
 func (s *Service) Stop(context.Context) error {
+	s.readers.Close()
 	if s.held == nil {
 		return nil
 	}

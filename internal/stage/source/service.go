@@ -30,7 +30,8 @@ type Service struct {
 	cfg Config
 	log *slog.Logger
 
-	held *os.File // DIR/lock, from Start to Stop
+	held    *os.File // DIR/lock, from Start to Stop
+	readers git.Readers
 
 	mu     sync.Mutex
 	locks  map[string]chan struct{} // by repository; full while somebody moves its refs
@@ -131,7 +132,7 @@ func (s *Service) Dir(repo string) (string, error) {
 // Git returns the repository for git commands that move no refs.
 func (s *Service) Git(repo string) (git.Repo, error) {
 	dir, err := s.Dir(repo)
-	return git.Open(dir), err
+	return git.Open(dir).Reading(&s.readers), err
 }
 
 // Lock is the file that every git process which may move refs must have open (see the package comment).

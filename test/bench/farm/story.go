@@ -10,6 +10,8 @@ import (
 	"runtime/pprof"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/stage/build/plan"
 	"slipway.dev/slipway/test/bench/report"
@@ -143,6 +145,7 @@ func (b *bench) rebuild(ctx context.Context, profile string, cause client.Rebuil
 		}
 		defer pprof.StopCPUProfile()
 	}
+	self, children := processor(unix.RUSAGE_SELF), processor(unix.RUSAGE_CHILDREN)
 	start := time.Now()
 	if r, err = b.s.StartRebuild(ctx, b.product, cause); err != nil {
 		return r, 0, err
@@ -156,7 +159,20 @@ func (b *bench) rebuild(ctx context.Context, profile string, cause client.Rebuil
 	})
 	took = time.Since(start)
 	say("%s: %s: %+v", profile, report.Short(took), r.Counts)
+	if b.profile != "" {
+		say("%s: processor time of a component: %s the server's and ours, %s their processes'", profile,
+			report.Short((processor(unix.RUSAGE_SELF)-self)/time.Duration(b.components)), report.Short((processor(unix.RUSAGE_CHILDREN)-children)/time.Duration(b.components)))
+	}
 	return r, took, err
+}
+
+// processor is the processor time that this process, or its ended children, took so far.
+func processor(who int) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(who, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (b *bench) measure(ctx context.Context, sources string) error {
@@ -174,6 +190,10 @@ func (b *bench) measure(ctx context.Context, sources string) error {
 		return err
 	}
 	busy, ran, err := b.busy(ctx)
+	if err != nil {
+		return err
+	}
+	where, err := b.timeline()
 	if err != nil {
 		return err
 	}
@@ -198,6 +218,8 @@ func (b *bench) measure(ctx context.Context, sources string) error {
 	})
 	b.page.Text("The loops know the order and nothing else: no keys, no digests of inputs or outputs, no records, no logs, nothing durable. \"Slots busy\" is the time in which builds "+
 		"were running by their records (%d of them), of all slots' time.", ran)
+	b.page.Text("Where the time of an action goes, by the stamps of its task and its result:")
+	b.page.Table([]string{"", "median", "mean"}, where)
 	return b.again(ctx, sources)
 }
 

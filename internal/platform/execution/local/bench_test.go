@@ -6,8 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+
+	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/execution"
@@ -65,6 +68,7 @@ func BenchmarkExecute(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.ResetTimer()
+					defer processor(b)()
 					continue
 				}
 				for _, a := range actions {
@@ -80,6 +84,7 @@ func BenchmarkExecute(b *testing.B) {
 // BenchmarkBubblewrap runs the same command under bubblewrap alone.
 func BenchmarkBubblewrap(b *testing.B) {
 	out := b.TempDir()
+	defer processor(b)()
 	for i := range b.N {
 		cmd := exec.Command("bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv", "--ro-bind", "/usr", "/usr",
 			"--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
@@ -88,4 +93,21 @@ func BenchmarkBubblewrap(b *testing.B) {
 			b.Fatalf("%v: %s", err, text)
 		}
 	}
+}
+
+// processor reports, besides the time, the processor time of each operation, with that of the processes it ran: the machine may be busy
+// with something else.
+func processor(b *testing.B) (done func()) {
+	used := func() (sum time.Duration) {
+		for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+			var u unix.Rusage
+			if err := unix.Getrusage(who, &u); err != nil {
+				b.Fatal(err)
+			}
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+		return sum
+	}
+	begin := used()
+	return func() { b.ReportMetric(float64((used()-begin).Nanoseconds())/float64(b.N), "cpu-ns/op") }
 }

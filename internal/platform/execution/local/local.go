@@ -155,6 +155,9 @@ func (x *Executor) run(ctx context.Context, a *execution.Action, r execution.Req
 		return execution.Result{}, err
 	}
 	meta.ExecutionCompletedTimestamp = timestamppb.Now()
+	if r.Ended != nil {
+		r.Ended()
+	}
 	meta.VirtualExecutionDuration = durationpb.New(exit.Wall)
 	res := execution.Result{Wall: exit.Wall, Action: &repb.ActionResult{ExecutionMetadata: meta}}
 	switch exit.Status {

@@ -12,6 +12,9 @@ import (
 // maxWait is how long a claim waits for a task at most.
 const maxWait = 30 * time.Second
 
+// uncommitted is how long a claim may take to be written; its lease begins after that.
+const uncommitted = 24 * time.Hour
+
 // Claim implements [Server].
 func (f *Farm[T]) Claim(ctx context.Context, r ClaimRequest) (*Claim, error) {
 	if r.Worker == "" || r.Worker == f.cfg.Local && !r.local {
@@ -79,30 +82,46 @@ func (f *Farm[T]) waitFor(ctx context.Context, changed <-chan struct{}, queued [
 
 // take makes the claim: nil without an error when the task is no longer to be had.
 func (f *Farm[T]) take(ctx context.Context, p plan.Task, r ClaimRequest) (*Claim, error) {
-	t, err := f.Task(ctx, p.ID)
+	var t Task
+	var hit CachedResult
+	err := f.store.View(ctx, func(tx T) (err error) {
+		hit = CachedResult{}
+		if t, err = tx.Tasks().Get(ctx, p.ID); err != nil || t.State != Queued || t.NoCache {
+			return err
+		}
+		if hit, err = tx.ActionResults().Get(ctx, t.Action); slipway.Is(err, slipway.NotFound) {
+			err = nil
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	if t.State != Queued {
 		return nil, nil
 	}
-	if !t.NoCache {
-		if hit, err := f.cached(ctx, t.Action); err == nil {
-			return nil, f.endCached(ctx, t.ID, hit)
-		}
+	if hit.Key != "" && complete(ctx, f.cas, hit.Result) == nil {
+		return nil, f.endCached(ctx, t.ID, hit)
 	}
 	log, err := f.Logs.begin(t.ID, t.Header, f.cfg.Secrets(ctx))
 	if err != nil {
 		return nil, err
 	}
+	// It is held from before the commit on, so that whoever stops it right after finds it.
+	t.Worker, t.Local, t.Claimed, t.Header0, t.Epoch = r.Worker, r.local, f.cfg.Clock.Now(), log.base, t.Epoch+1
+	h := &held{hold: t.hold(), task: t.planned(), local: r.local, since: t.Claimed, expires: f.cfg.Clock.Now().Add(uncommitted), log: log, stop: make(chan struct{})}
+	f.mu.Lock()
+	f.held[t.ID] = h
+	f.mu.Unlock()
 	taken := false
 	err = f.store.Update(ctx, func(tx T) error {
 		taken = false
-		if t, err = tx.Tasks().Get(ctx, p.ID); err != nil || t.State != Queued {
+		now, err := tx.Tasks().Get(ctx, p.ID)
+		if err != nil || now.State != Queued || now.Epoch+1 != h.hold.Epoch {
 			return err
 		}
-		t.State, t.Worker, t.Local, t.Claimed, t.Header0 = Claimed, r.Worker, r.local, tx.Now(), log.base
-		t.Epoch++
+		t = now
+		t.State, t.Worker, t.Local, t.Claimed, t.Header0, t.Epoch = Claimed, r.Worker, r.local, tx.Now(), log.base, h.hold.Epoch
 		t.Reason = "runs on " + r.Worker
 		if err := tx.Tasks().Put(ctx, t); err != nil {
 			return err
@@ -111,24 +130,17 @@ func (f *Farm[T]) take(ctx context.Context, p plan.Task, r ClaimRequest) (*Claim
 		return f.tell(t, func(o Owner[T], id string) error { return o.Started(ctx, tx, id, t) })
 	})
 	if err != nil || !taken {
+		f.mu.Lock()
+		delete(f.held, p.ID)
+		f.mu.Unlock()
 		log.close()
 		f.Logs.remove(p.ID)
 		return nil, err
 	}
-	h := &held{hold: t.hold(), task: t.planned(), local: r.local, since: t.Claimed, expires: f.cfg.Clock.Now().Add(f.cfg.Lease), log: log, stop: make(chan struct{})}
 	f.mu.Lock()
-	f.held[t.ID] = h
+	h.expires = f.cfg.Clock.Now().Add(f.cfg.Lease)
 	f.mu.Unlock()
 	f.started(t)
-	// It may have been stopped between the commit and now.
-	if now, err := f.Task(ctx, t.ID); err == nil && now.Stop != "" {
-		f.mu.Lock()
-		if h.reason == "" {
-			h.reason = now.Stop
-			close(h.stop)
-		}
-		f.mu.Unlock()
-	}
 	return &Claim{Hold: h.hold, Name: t.Name, Action: t.Action, Limits: t.Limits, Lease: f.cfg.Lease}, nil
 }
 

@@ -151,7 +151,7 @@ func (f *Farm[T]) Workers(ctx context.Context) ([]Worker, error) {
 	}
 	for i, w := range all {
 		if w.State == "online" {
-			all[i].Reason = fmt.Sprintf("%d of %d slots busy", len(w.Tasks), w.Slots)
+			all[i].Reason = fmt.Sprintf("%d of %d slots busy", min(len(w.Tasks), w.Slots), w.Slots) // others are being ended
 		}
 	}
 	return all, nil

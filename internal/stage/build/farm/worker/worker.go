@@ -5,6 +5,9 @@
 // cannot be reached for a lease (counted from when the last renewal was asked for, so that the worker gives up before the farm
 // does), the run is stopped and dropped: nothing of it is told.
 //
+// A slot whose command has ended claims the next task while the outputs of the last are kept and its end is told; at most one task a slot is ended that
+// way beside the one that runs.
+//
 // The slots of a server are a worker too: they share the server's artifact store, so there is nothing to fetch or
 // upload. A worker elsewhere has a store of its own, which is only a cache.
 package worker
@@ -89,6 +92,9 @@ func (w *Worker) Run(ctx, drain context.Context) error {
 
 // slot runs one task after the other.
 func (w *Worker) slot(ctx, claims context.Context) error {
+	last := make(chan struct{}) // closed when the task before has ended
+	close(last)
+	defer func() { <-last }()
 	for failures := 0; claims.Err() == nil; {
 		host, err := w.cfg.Host(claims)
 		var c *farm.Claim
@@ -100,7 +106,17 @@ func (w *Worker) slot(ctx, claims context.Context) error {
 			return nil
 		case err == nil && c != nil:
 			failures = 0
-			w.work(ctx, *c)
+			free, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				w.work(ctx, *c, sync.OnceFunc(func() { close(free) }))
+			}()
+			select {
+			case <-free:
+			case <-done:
+			}
+			<-last
+			last = done
 		case err == nil:
 			failures = 0
 		case slipway.Is(err, slipway.Unauthenticated), slipway.Is(err, slipway.Forbidden), slipway.Is(err, slipway.Invalid):
@@ -131,8 +147,8 @@ var (
 	errStopped = errors.New("the farm wants it stopped")
 )
 
-// work brings one claim to its end.
-func (w *Worker) work(parent context.Context, c farm.Claim) {
+// work brings one claim to its end. It calls ended when its command has ended, if it can tell.
+func (w *Worker) work(parent context.Context, c farm.Claim, ended func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	renewing := make(chan struct{})
@@ -144,7 +160,7 @@ func (w *Worker) work(parent context.Context, c farm.Claim) {
 	}()
 	defer func() { end(nil); <-renewing }()
 	log := w.openLog(keep, c)
-	r, err := w.run(ctx, c, log)
+	r, err := w.run(ctx, c, log, ended)
 	logErr := log.close()
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errGone):
@@ -166,13 +182,13 @@ func (w *Worker) work(parent context.Context, c farm.Claim) {
 func fault(err error) farm.Report { return farm.Report{Fault: err.Error(), Kind: slipway.KindOf(err)} }
 
 // run runs the action, from its inputs to its outputs.
-func (w *Worker) run(ctx context.Context, c farm.Claim, log *taskLog) (*farm.Result, error) {
+func (w *Worker) run(ctx context.Context, c farm.Claim, log *taskLog, ended func()) (*farm.Result, error) {
 	if w.cfg.Transfer != nil {
 		if err := w.cfg.Transfer.Fetch(ctx, c.Action); err != nil {
 			return nil, err
 		}
 	}
-	res, err := w.exec.Execute(ctx, execution.Request{Action: c.Action, Limits: c.Limits, Log: log})
+	res, err := w.exec.Execute(ctx, execution.Request{Action: c.Action, Limits: c.Limits, Log: log, Ended: ended})
 	if err != nil {
 		return nil, err
 	}

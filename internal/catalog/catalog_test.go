@@ -311,6 +311,10 @@ func TestCheck(t *testing.T) {
 		{"experiment missing", "products/ferry", "refs/heads/main", with("{deck: {experiments: [e/smoke.yaml]}}", nil), "e/smoke.yaml, which is missing"},
 		{"experiment broken", "products/ferry", "refs/heads/main", with("{deck: {experiments: [e/smoke.yaml]}}", map[string]string{"e/smoke.yaml": "experiment: x\n"}), `e/smoke.yaml:1:1: "roles" is missing`},
 		{"experiment of nothing", "products/ferry", "refs/heads/main", with("{deck: {experiments: [e/smoke.yaml]}}", map[string]string{"e/smoke.yaml": strings.Replace(smoke, "tide", "moon", 1)}), "no component of the product"},
+		{"a module's file", "modules/base", "refs/heads/main", map[string]string{"module.yaml": "module: base\nstream: 1\ncomponents: [tide]\nbuildroots:\n  small: {base: host, tools: [sh]}\n"},
+			"module.yaml:4:1: nothing is built by a module's own file yet"},
+		{"a module's file, broken", "modules/base", "refs/for/main", map[string]string{"module.yaml": "module: base\ncomponents: [tide]\nbuildroot: odd\n"}, `module.yaml:`},
+		{"a module's component", "modules/base", "refs/heads/main", recipe("base"), ""},
 		{"model missing", "products/ferry", "refs/heads/main", with("{deck: {}}\ndeploy: {model: main.star}", nil), "main.star is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

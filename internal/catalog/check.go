@@ -21,6 +21,8 @@ import (
 //     another component, a need that the product does not have, and needs that close a circle with those of the
 //     other components as they are.
 //
+// In modules/, on main, a module.yaml is refused too.
+//
 // A repository that no product uses is held to a valid slipway.yaml at its root on main, if it has one. The function files
 // reads a path of the commit; it returns NotFound when the commit does not have it. The error is of kind Invalid.
 func (s *Service) Check(ctx context.Context, repo, ref string, files func(path string) ([]byte, error)) error {
@@ -29,6 +31,11 @@ func (s *Service) Check(ctx context.Context, repo, ref string, files func(path s
 			return nil
 		}
 		return checkProduct(product, files)
+	}
+	if strings.HasPrefix(repo, "modules/") && onBranch(ref, "main") {
+		if err := checkModule(files); err != nil {
+			return err
+		}
 	}
 	uses, err := s.ProductsOf(ctx, repo)
 	if err != nil {
@@ -73,6 +80,24 @@ func (s *Service) Check(ctx context.Context, repo, ref string, files func(path s
 		}
 	}
 	return nil
+}
+
+// checkModule refuses a module's own file: nothing would be built by it.
+func checkModule(files func(path string) ([]byte, error)) error {
+	data, err := files(spec.ModuleFile)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	m, err := spec.ParseModule(data, spec.ModuleFile)
+	if err != nil {
+		return err
+	}
+	at := spec.Place(data, spec.ModuleFile, "module")
+	if len(m.Buildroots) > 0 {
+		at = spec.Place(data, spec.ModuleFile, "buildroots")
+	}
+	return slipway.Errorf(slipway.Invalid, "nothing is built by a module's own file yet: what it says of the module %s would be passed over", m.Name).At(at).
+		Try("write the module under modules: in the product's file, with its buildroots")
 }
 
 // pushed is a recipe that is about to come in.

@@ -15,7 +15,8 @@ func (a *app) gcCmd() *cobra.Command {
 		Short: "Remove the artifacts and logs that nothing needs",
 		Long: `Removes the artifacts that no release, compose, deployment, statement of provenance, wave or
 recent build refers to, and old logs. The server does this daily by itself; its flags
---keep-builds and --keep-logs say what is recent. Whatever was used in the last day stays.`,
+--keep-builds and --keep-logs say what is recent. Whatever was used in the last day stays.
+Of old waves only how they ended stays; what is asked for again is built again.`,
 		Example: "  slipway gc --dry-run\n  slipway gc -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,6 +38,9 @@ recent build refers to, and old logs. The server does this daily by itself; its 
 					what = "would go"
 				}
 				t.add(what, "nothing needs it", r.Removed.Blobs, size(r.Removed.Bytes))
+				if r.Waves > 0 {
+					t.add(what, fmt.Sprintf("items of %d old waves", r.Waves), "", "")
+				}
 				return t
 			})
 		},

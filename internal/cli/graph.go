@@ -122,6 +122,41 @@ func (a *app) printReached(all []reached, empty string) error {
 
 func everything(int32) bool { return true }
 
+// printWays lists what a component or package needs (forward), or what needs it.
+func (a *app) printWays(ctx context.Context, f graphFlags, of string, forward bool) error {
+	empty := "nothing needs " + of
+	if forward {
+		empty = of + " needs nothing"
+	}
+	if f.apt == "" {
+		g, err := a.components(ctx, f.product)
+		if err != nil {
+			return err
+		}
+		v, err := component(g, f.product, of)
+		if err != nil {
+			return err
+		}
+		turned := g.Graph
+		if !forward {
+			turned = g.Reverse()
+		}
+		return a.printReached(tell(turned.Ways(nil, v), g.NameOf, everything, forward), empty)
+	}
+	g, err := f.archive(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := g.Vertex(of)
+	if err != nil {
+		return err
+	}
+	if !forward {
+		return a.printReached(tell(g.DependentWays(v), g.Name, everything, false), empty)
+	}
+	return a.printReached(tell(g.NeedWays(v), g.Name, func(v int32) bool { return !g.IsSource(v) }, true), empty)
+}
+
 func (a *app) graphDependentsCmd() *cobra.Command {
 	var f graphFlags
 	cmd := &cobra.Command{
@@ -130,29 +165,7 @@ func (a *app) graphDependentsCmd() *cobra.Command {
 		Example: "  slipway graph dependents libtide --product ferry\n  slipway graph dependents libgtk-3-0 --apt /var/lib/apt/lists\n" +
 			"  slipway graph dependents libc6 --apt /var/lib/apt/lists -o json",
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			empty := "nothing needs " + args[0]
-			if f.apt == "" {
-				g, err := a.components(cmd.Context(), f.product)
-				if err != nil {
-					return err
-				}
-				v, err := component(g, f.product, args[0])
-				if err != nil {
-					return err
-				}
-				return a.printReached(tell(g.Reverse().Ways(nil, v), g.NameOf, everything, false), empty)
-			}
-			g, err := f.archive(cmd.Context())
-			if err != nil {
-				return err
-			}
-			v, err := g.Vertex(args[0])
-			if err != nil {
-				return err
-			}
-			return a.printReached(tell(g.DependentWays(v), g.Name, everything, false), empty)
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.printWays(cmd.Context(), f, args[0], false) },
 	}
 	f.register(cmd)
 	return cmd
@@ -165,29 +178,7 @@ func (a *app) graphNeedsCmd() *cobra.Command {
 		Short:   "List what a component, package or source needs, directly or through others, and why",
 		Example: "  slipway graph needs board --product ferry\n  slipway graph needs src:gtk+3.0 --apt /var/lib/apt/lists --first",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			empty := args[0] + " needs nothing"
-			if f.apt == "" {
-				g, err := a.components(cmd.Context(), f.product)
-				if err != nil {
-					return err
-				}
-				v, err := component(g, f.product, args[0])
-				if err != nil {
-					return err
-				}
-				return a.printReached(tell(g.Ways(nil, v), g.NameOf, everything, true), empty)
-			}
-			g, err := f.archive(cmd.Context())
-			if err != nil {
-				return err
-			}
-			v, err := g.Vertex(args[0])
-			if err != nil {
-				return err
-			}
-			return a.printReached(tell(g.NeedWays(v), g.Name, func(v int32) bool { return !g.IsSource(v) }, true), empty)
-		},
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.printWays(cmd.Context(), f, args[0], true) },
 	}
 	f.register(cmd)
 	return cmd

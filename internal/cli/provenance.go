@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"slipway.dev/slipway/client"
 	"slipway.dev/slipway/internal/platform/artifact"
 	"slipway.dev/slipway/internal/platform/signing"
 	"slipway.dev/slipway/internal/provenance"
@@ -21,6 +22,15 @@ import (
 func (a *app) provenanceCmd() *cobra.Command {
 	return parent("provenance", "See and verify what artifacts were made from",
 		a.provenanceShowCmd(), a.provenanceVerifyCmd(), a.provenanceKeysCmd(), a.provenanceRotateCmd())
+}
+
+// about returns a client, and by what the server knows the artifact that an argument names.
+func (a *app) about(ctx context.Context, arg string) (c *client.Client, of string, err error) {
+	if c, err = a.client(); err != nil {
+		return nil, "", err
+	}
+	of, _, err = named(ctx, arg)
+	return c, of, err
 }
 
 func (a *app) provenanceShowCmd() *cobra.Command {
@@ -34,11 +44,7 @@ statements; --envelope prints the newest one as it was signed, for other tools.`
 		Example: "  slipway provenance show 17\n  slipway provenance show ferry-1.4.0-1.x86_64.rpm\n  slipway provenance show 17 --envelope > ferry.intoto.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			of, _, err := named(cmd.Context(), args[0])
+			c, of, err := a.about(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -294,11 +300,7 @@ of. -o json prints the CycloneDX document.`,
 		Example: "  slipway sbom ferry-v2026.11.3\n  slipway sbom 17 -o json > ferry.cdx.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			of, _, err := named(cmd.Context(), args[0])
+			c, of, err := a.about(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -24,8 +24,8 @@ func (a *app) rebuildCmd() *cobra.Command {
 		a.rebuildAffectedCmd())
 }
 
-// causeFlags are the flags that say what changed.
-func causeFlags(cmd *cobra.Command, c *client.RebuildCause) (manifest *string) {
+// byCause makes a verb about a product of what changed, which flags say.
+func (a *app) byCause(cmd *cobra.Command, c *client.RebuildCause, run func(ctx context.Context, cl *client.Client, product string) error) {
 	f := cmd.Flags()
 	f.BoolVar(&c.All, "all", false, "everything")
 	f.StringSliceVar(&c.Components, "component", nil, "these components changed")
@@ -34,8 +34,17 @@ func causeFlags(cmd *cobra.Command, c *client.RebuildCause) (manifest *string) {
 	f.StringVar(&c.Module, "module", "", "the components of this module, by its strategy")
 	f.StringVar(&c.Repo, "repo", "", "what was built from the commit that --ref names in this repository")
 	f.StringVar(&c.Ref, "ref", "main@{1}", "with --repo: a branch, main@{1} for one move ago, main@{TIME}, or a commit")
-	manifest = f.String("manifest", "", "a candidate manifest: what differs from what was released last")
-	return manifest
+	manifest := f.String("manifest", "", "a candidate manifest: what differs from what was released last")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cl, err := a.client()
+		if err != nil {
+			return err
+		}
+		if err := readManifest(*manifest, c); err != nil {
+			return err
+		}
+		return run(cmd.Context(), cl, args[0])
+	}
 }
 
 // readManifest takes the pins of a manifest file into the cause.
@@ -71,16 +80,8 @@ because only an output that they need may change. Nothing is started.`,
 		Example: "  slipway rebuild plan ferry --component libtide\n  slipway rebuild plan ferry --repo components/libtide --ref 'main@{1}'\n  slipway rebuild plan ferry --buildroot host -o json",
 		Args:    cobra.ExactArgs(1),
 	}
-	manifest := causeFlags(cmd, &cause)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		if err := readManifest(*manifest, &cause); err != nil {
-			return err
-		}
-		p, err := c.PlanRebuild(cmd.Context(), args[0], cause)
+	a.byCause(cmd, &cause, func(ctx context.Context, c *client.Client, product string) error {
+		p, err := c.PlanRebuild(ctx, product, cause)
 		if err != nil {
 			return err
 		}
@@ -92,7 +93,7 @@ because only an output that they need may change. Nothing is started.`,
 			}
 			return t
 		})
-	}
+	})
 	return cmd
 }
 
@@ -109,19 +110,11 @@ granted, the rebuild goes on by itself where it stopped.`,
 		Example: "  slipway rebuild start ferry --component libtide\n  slipway rebuild start ferry --all --limit 2 --reason 'a new compiler'\n  slipway rebuild start ferry --module base --strategy only-changed",
 		Args:    cobra.ExactArgs(1),
 	}
-	manifest := causeFlags(cmd, &cause)
 	cmd.Flags().StringVar(&cause.Strategy, "strategy", "", "by-key (default), all, only-changed or changed-and-after")
 	cmd.Flags().IntVar(&cause.Limit, "limit", 0, "actions at once; 0 for as many as there are workers")
 	cmd.Flags().StringVar(&cause.Reason, "reason", "", "why, for the ledger")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		if err := readManifest(*manifest, &cause); err != nil {
-			return err
-		}
-		r, err := c.StartRebuild(cmd.Context(), args[0], cause)
+	a.byCause(cmd, &cause, func(ctx context.Context, c *client.Client, product string) error {
+		r, err := c.StartRebuild(ctx, product, cause)
 		if err != nil {
 			return err
 		}
@@ -130,7 +123,7 @@ granted, the rebuild goes on by itself where it stopped.`,
 			return nil
 		}
 		return a.print(r, nil)
-	}
+	})
 	return cmd
 }
 

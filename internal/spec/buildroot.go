@@ -45,14 +45,15 @@ const (
 	StrategyChangedAndAfter = "changed-and-after" // these, and all in later tiers
 )
 
-// Module is components that are built and shipped together against one buildroot: a module.yaml, or one of a product's modules.
+// Module is components that are built and shipped together against one buildroot: one of a product's modules, or a module.yaml, which is
+// read and checked and nothing more.
 type Module struct {
 	Name       string               `json:"module" yaml:"module"`
 	Summary    string               `json:"summary,omitempty" yaml:"summary,omitempty"`
 	Stream     string               `json:"stream" yaml:"stream"` // as "1.2" or "stable"
 	Components []string             `json:"components" yaml:"components"`
 	Buildroot  string               `json:"buildroot,omitempty" yaml:"buildroot,omitempty"`   // for components that name none
-	Buildroots map[string]Buildroot `json:"buildroots,omitempty" yaml:"buildroots,omitempty"` // in a module.yaml: of its own
+	Buildroots map[string]Buildroot `json:"buildroots,omitempty" yaml:"buildroots,omitempty"` // of its own; they come before the product's of the same name
 	Strategy   string               `json:"strategy,omitempty" yaml:"strategy,omitempty"`     // by-key (default), all, only-changed, changed-and-after
 	Checks     map[string]Step      `json:"checks,omitempty" yaml:"checks,omitempty"`         // see each component's output at $DEPS/NAME
 }

@@ -55,10 +55,26 @@ func (f *file) modules(n *node, p Product, components []string) map[string]Modul
 		return nil
 	}
 	all := map[string]Module{}
+	placed := map[string]string{} // by component: the module that says what it is built in
 	for _, name := range n.keys {
 		v := n.members[name].value
-		f.buildrootName(v.get("buildroot"), p.Buildroots)
-		all[name] = f.module(v, name, components)
+		m := f.module(v, name, components)
+		m.Buildroots = f.buildroots(v.get("buildroots"))
+		known := maps.Clone(m.Buildroots)
+		if known == nil {
+			known = map[string]Buildroot{}
+		}
+		maps.Copy(known, p.Buildroots)
+		f.buildrootName(v.get("buildroot"), known)
+		if list := v.get("components"); list != nil && (m.Buildroot != "" || len(m.Buildroots) > 0) {
+			for _, item := range list.items {
+				if other := placed[item.text]; other != "" {
+					f.at(item, "leave buildroots to one of the modules", "the modules %s and %s both say what %q is built in", other, name, item.text)
+				}
+				placed[item.text] = name
+			}
+		}
+		all[name] = m
 	}
 	return all
 }

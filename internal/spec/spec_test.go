@@ -248,3 +248,34 @@ func TestPlace(t *testing.T) {
 		t.Errorf("Place of a broken file = %s", got)
 	}
 }
+
+// What a component is built in: its own word, its module's, the product's, in this order; a module's own buildroots come first.
+func TestRootOf(t *testing.T) {
+	data, err := os.ReadFile("testdata/product/modules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ParseProduct(data, "product.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := p.Roots()
+	for _, c := range []struct{ component, own, want, at string }{
+		{"libtide", "", "base.tiny", "product.yaml:12:7"},
+		{"libtide", "wide", "base.wide", "product.yaml:13:7"},
+		{"buoy", "small", "small", "product.yaml:4:3"},
+		{"buoy", "host", "host", ""},
+		{"wharf", "", "wide", "product.yaml:5:3"},
+		{"crane", "", "small", "product.yaml:4:3"},
+		{"crane", "tiny", "tiny", ""}, // nobody has it
+	} {
+		got := p.RootOf(c.component, c.own)
+		root, ok := roots[got]
+		if got != c.want || ok != (c.at != "") || ok && Place(data, "product.yaml", root.Keys...) != c.at {
+			t.Errorf("%s with %q is built in %q, described at %v", c.component, c.own, got, root.Keys)
+		}
+	}
+	if len(roots) != 4 || len(roots["base.wide"].Tools) != 2 {
+		t.Errorf("%+v", roots)
+	}
+}

@@ -79,3 +79,32 @@ func (db *DB) Forget(ctx context.Context, name string, ids []string) error {
 	}
 	return nil
 }
+
+// Clear implements [retain.Documents].
+func (db *DB) Clear(ctx context.Context, of string, names ...string) (n int, err error) {
+	tables, err := db.Tables(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = db.Update(ctx, func(tx *Tx) error {
+		n = 0
+		for _, name := range names {
+			if !slices.Contains(tables, name) { // the name goes into the query
+				continue
+			}
+			for _, column := range []string{"id", "key"} {
+				done, err := tx.tx.ExecContext(ctx, `DELETE FROM `+name+` WHERE `+column+` = $1`, of)
+				if err != nil {
+					return fmt.Errorf("clear %s: %w", name, err)
+				}
+				rows, err := done.RowsAffected()
+				if err != nil {
+					return fmt.Errorf("clear %s: %w", name, err)
+				}
+				n += int(rows)
+			}
+		}
+		return nil
+	})
+	return n, err
+}

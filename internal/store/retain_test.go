@@ -20,6 +20,8 @@ import (
 	"slipway.dev/slipway/internal/stage/build/retain"
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/deploy"
+	"slipway.dev/slipway/internal/stage/integration"
+	iplan "slipway.dev/slipway/internal/stage/integration/plan"
 	"slipway.dev/slipway/internal/store"
 	"slipway.dev/slipway/internal/store/storetest"
 )
@@ -117,6 +119,20 @@ func collectOnce(t *testing.T, db *store.DB, seed uint64) {
 			tx.Items().Put(ctx, build.Item{Wave: id("running"), Action: "a", Artifact: any(true)}),
 			tx.Waves().Put(ctx, build.Wave{Request: slipway.WaveRequest{ID: id("over")}, State: slipway.WavePassed, Finished: long}),
 			tx.Items().Put(ctx, build.Item{Wave: id("over"), Action: "a", Artifact: any(false)}),
+			tx.Orders().Put(ctx, build.Order{Request: slipway.WaveRequest{ID: id("over")}}),
+			tx.News().Put(ctx, build.News{Wave: id("over"), Build: "1", State: build.Done}),
+			tx.Waves().Put(ctx, build.Wave{Request: slipway.WaveRequest{ID: id("queued")}, State: slipway.WavePassed, Finished: long}),
+			tx.Orders().Put(ctx, build.Order{Request: slipway.WaveRequest{ID: id("queued")}}),
+			tx.Items().Put(ctx, build.Item{Wave: id("queued"), Action: "a", Artifact: any(true)}),
+			tx.Entries().Put(ctx, integration.Entry{Number: int64(seed)*10 + 1, Phase: iplan.Testing, Wave: id("queued")}),
+			tx.Waves().Put(ctx, build.Wave{Request: slipway.WaveRequest{ID: id("landed")}, State: slipway.WavePassed, Finished: long}),
+			tx.Orders().Put(ctx, build.Order{Request: slipway.WaveRequest{ID: id("landed")}}),
+			tx.Items().Put(ctx, build.Item{Wave: id("landed"), Action: "a", Artifact: any(false)}),
+			tx.Entries().Put(ctx, integration.Entry{Number: int64(seed)*10 + 2, Phase: iplan.Landed, Wave: id("landed")}),
+			tx.Waves().Put(ctx, build.Wave{Request: slipway.WaveRequest{ID: id("stuck")}, State: slipway.WaveFailed, Finished: long}),
+			tx.Orders().Put(ctx, build.Order{Request: slipway.WaveRequest{ID: id("stuck")}}),
+			tx.Items().Put(ctx, build.Item{Wave: id("stuck"), Action: "a", Artifact: any(false)}),
+			tx.Rebuilds().Put(ctx, build.Rebuild{ID: id("stuck"), State: build.RebuildStuck, Attempts: []build.RebuildAttempt{{Wave: id("stuck")}}}),
 			tx.Tasks().Put(ctx, farm.Task{ID: id("flies"), Action: action, State: farm.Queued}),
 			tx.Tasks().Put(ctx, farm.Task{ID: id("done"), Action: any(false), State: farm.Done, Finished: long}),
 			tx.ActionResults().Put(ctx, farm.CachedResult{Key: id("stale"), Result: farm.Result{Output: artifact.DigestOf([]byte("gone"))}}),
@@ -157,6 +173,9 @@ func collectOnce(t *testing.T, db *store.DB, seed uint64) {
 			t.Errorf("seed %d: nothing needs %s, and it is there", seed, d)
 		}
 	}
+	if told.Waves != 2 || did.Waves != 2 {
+		t.Errorf("seed %d: %d and %d waves were cleared", seed, told.Waves, did.Waves)
+	}
 	if told.Removed.Blobs < len(all)-len(kept) || did.Removed.Blobs == 0 || did.Rows < 2 {
 		t.Errorf("seed %d: told %+v, did %+v; %d of %d are needed", seed, told, did, len(kept), len(all))
 	}
@@ -166,6 +185,19 @@ func collectOnce(t *testing.T, db *store.DB, seed uint64) {
 		}
 		if _, err := tx.Tasks().Get(ctx, id("done")); !slipway.Is(err, slipway.NotFound) {
 			t.Errorf("the old task is there: %v", err)
+		}
+		for wave, want := range map[string]int{"running": 1, "queued": 1, "stuck": 1, "over": 0, "landed": 0} {
+			items, err := tx.Items().Find(ctx, slipway.Query{Key: id(wave)})
+			if err != nil || len(items) != want {
+				t.Errorf("the %s wave has %d items, not %d: %v", wave, len(items), want, err)
+			}
+			news, err := tx.News().Find(ctx, slipway.Query{Key: id(wave)})
+			if err != nil || len(news) != 0 {
+				t.Errorf("the %s wave has %d news: %v", wave, len(news), err)
+			}
+			if _, err := tx.Waves().Get(ctx, id(wave)); err != nil {
+				t.Error(err)
+			}
 		}
 		return nil
 	})

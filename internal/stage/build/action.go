@@ -101,12 +101,17 @@ func (s *Service) prepare(ctx context.Context, a plan.Action, req slipway.WaveRe
 	if p.messages, err = s.messages(ctx, b); err != nil {
 		return prepared{}, err
 	}
-	data, err := artifact.Marshal(p.messages[len(p.messages)-1])
+	p.build.Key, err = keyOf(p.messages)
+	return p, err
+}
+
+// keyOf is the digest of the last of an action's messages.
+func keyOf(messages []proto.Message) (artifact.Digest, error) {
+	data, err := artifact.Marshal(messages[len(messages)-1])
 	if err != nil {
-		return prepared{}, slipway.Errorf(slipway.Internal, "encode an action: %w", err)
+		return "", slipway.Errorf(slipway.Internal, "encode an action: %w", err)
 	}
-	p.build.Key = artifact.DigestOf(data)
-	return p, nil
+	return artifact.DigestOf(data), nil
 }
 
 // messages returns the Remote Execution messages of a build; the last is the Action.
@@ -151,7 +156,7 @@ func (s *Service) messages(ctx context.Context, b Build) ([]proto.Message, error
 		root.Directories = append(root.Directories, n)
 	}
 	writable := "src,out"
-	if b.Check != "" {
+	if b.Check != "" && b.Own != "" {
 		writable = "src"
 	}
 	properties := map[string]string{execution.PropertySandbox: sandboxVersion, execution.PropertyWritable: writable}

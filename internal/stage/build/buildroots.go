@@ -9,13 +9,13 @@ import (
 	"slipway.dev/slipway/internal/stage/build/buildroot"
 )
 
-// Buildroots lists the names of a product's buildroots, as its file says now, and resolves none.
+// Buildroots lists the names of the buildroots of a product and its modules, as its file says now, and resolves none.
 func (s *Service) Buildroots(ctx context.Context, product string) ([]string, error) {
 	rs, err := s.rulesNow(ctx, product)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(rs.product.Buildroots)), nil
+	return slices.Sorted(maps.Keys(rs.product.Roots())), nil
 }
 
 // Buildroot resolves one of a product's buildroots, as its file says now. Anew means not to go by its committed lock: what it would be

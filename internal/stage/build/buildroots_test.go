@@ -180,6 +180,39 @@ func (boxless) Check(context.Context) error {
 	return slipway.Errorf(slipway.Unavailable, "no sandbox here").Try("install bubblewrap")
 }
 
+// TestModuleBuildroots builds the components of a module in its own buildroot, and others in the product's.
+func TestModuleBuildroots(t *testing.T) {
+	w := newWorld(t, storetest.Open(t), build.Config{})
+	see := "ls /usr/bin > $OUT/tools; echo $COLOR > $OUT/color"
+	for _, name := range []string{"app", "lib", "tool"} {
+		more := ""
+		if name == "tool" {
+			more = "buildroot: tiny\n"
+		}
+		w.commit(name, "components/"+name, map[string]string{"slipway.yaml": recipe(name, "", see) + more})
+	}
+	text := "product: ferry\ncomponents: {app: , lib: , tool: }\nconfigurations: {main: }\nbuildroots:\n  small: {base: host, tools: [sh, ls, cat], env: {COLOR: grey}}\nbuild: {buildroot: small}\n" +
+		"modules:\n  base:\n    components: [lib, tool]\n    buildroot: small\n    buildroots:\n      small: {base: host, tools: [sh, ls], env: {COLOR: red}}\n      tiny: {base: host, tools: [sh, ls], env: {COLOR: blue}}\n"
+	rules := func(text string) string {
+		pin := w.commit("product", "products/ferry", map[string]string{"product.yaml": text})
+		delete(w.pins, "product")
+		return pin.Commit
+	}
+	st := w.waveBy("w1", rules(text), "app", "lib", "tool")
+	w.passed(st)
+	for name, want := range map[string]string{"app": "small grey", "lib": "base.small red", "tool": "base.tiny blue"} {
+		b, err := w.s.Build(t.Context(), st.Components[name].Build)
+		if err != nil || b.Buildroot+" "+strings.TrimSpace(w.file(b.Output, "color")) != want || strings.Contains(w.file(b.Output, "tools"), "cat") != (name == "app") {
+			t.Errorf("%s was built in %q (%v): %s", name, b.Buildroot, err, w.file(b.Output, "color"))
+		}
+	}
+	// A lock names it as builds do, and what is wrong with it is told where the module has it.
+	bad := w.waveBy("w2", rules(strings.Replace(text, "tools: [sh, ls], env: {COLOR: red}", "tools: [sh, no-such-tool]", 1)), "lib")
+	if bad.State != slipway.WaveFailed || !strings.Contains(bad.Reason, `products/ferry/product.yaml:12:7: the buildroot "base.small"`) {
+		t.Errorf("%s", bad.Reason)
+	}
+}
+
 // TestUnconfined has no sandbox: the build is refused, or with the product's leave run and marked.
 func TestUnconfined(t *testing.T) {
 	w := newWorld(t, storetest.Open(t), build.Config{})

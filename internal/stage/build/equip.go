@@ -2,7 +2,6 @@ package build
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -82,8 +81,8 @@ func (r *ruleBooks) read(ctx context.Context, product, commit string) (*rules, e
 
 // request is the question for one of the buildroots.
 func (r *rules) request(name string) (buildroot.Request, bool) {
-	b, ok := r.product.Buildroots[name]
-	req := buildroot.Request{Name: name, Spec: b, Where: spec.Place(r.text, r.file, "buildroots", name), Files: r.files}
+	b, ok := r.product.Roots()[name]
+	req := buildroot.Request{Name: name, Spec: b.Buildroot, Where: spec.Place(r.text, r.file, b.Keys...), Files: r.files}
 	if l, locked := r.locks[name]; locked {
 		req.Lock = &l
 	}
@@ -121,7 +120,7 @@ func (s *Service) equip(ctx context.Context, b *Build, req slipway.WaveRequest, 
 	if rs.product.Build.Unconfined == "allow" {
 		b.Unconfined = s.confined.check(ctx, s.exec) != nil
 	}
-	name := cmp.Or(rec.Buildroot, rs.product.Build.Buildroot, spec.BaseHost)
+	name := rs.product.RootOf(rec.Name, rec.Buildroot)
 	if name == spec.BaseHost {
 		b.Host, err = s.host.fingerprint(ctx)
 		return nil, err
@@ -129,7 +128,7 @@ func (s *Service) equip(ctx context.Context, b *Build, req slipway.WaveRequest, 
 	ask, ok := rs.request(name)
 	if !ok {
 		known := []string{spec.BaseHost}
-		for n := range rs.product.Buildroots {
+		for n := range rs.product.Roots() {
 			known = append(known, n)
 		}
 		return nil, slipway.Errorf(slipway.Invalid, "%s wants the buildroot %q, which the product %s does not have", rec.Name, name, req.Product).

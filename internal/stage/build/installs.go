@@ -137,7 +137,11 @@ func (r *recipes) installs(ctx context.Context, req slipway.WaveRequest, found m
 		if !slices.Contains(v.Tests, installation) {
 			v.Tests = append(v.Tests, installation)
 		}
-		v.Beside = map[string][]string{installation: beside}
+		v.Beside = maps.Clone(v.Beside)
+		if v.Beside == nil {
+			v.Beside = map[string][]string{}
+		}
+		v.Beside[installation] = beside
 		vertices[name] = v
 	}
 	return missing
@@ -204,12 +208,8 @@ func (s *Service) prepareInstallation(ctx context.Context, l *live, a plan.Actio
 	if p.messages, err = s.installMessages(ctx, b, set.folders); err != nil {
 		return prepared{}, err
 	}
-	data, err := artifact.Marshal(p.messages[len(p.messages)-1])
-	if err != nil {
-		return prepared{}, slipway.Errorf(slipway.Internal, "encode an action: %w", err)
-	}
-	p.build.Key = artifact.DigestOf(data)
-	return p, nil
+	p.build.Key, err = keyOf(p.messages)
+	return p, err
 }
 
 // installTime bounds an installation.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/build/plan"
 )
 
@@ -33,6 +34,7 @@ type live struct {
 // graph is what recipes at pins say, and the order that follows. It does not change.
 type graph struct {
 	recipes map[string]recipe
+	modules map[plan.Action]moduleCheck
 	plan    *plan.Plan
 }
 
@@ -85,7 +87,17 @@ func (w *waves) keep(id string, g *graph) {
 // plan reads the recipes of what an order's targets need and orders it all. The same pins and targets are planned once.
 func (s *Service) plan(ctx context.Context, o Order) (*graph, error) {
 	r := o.Request
-	text, err := json.Marshal([]any{r.Pins, r.Targets, r.Tests, r.Validate, o.Seeds})
+	named := []any{r.Pins, r.Targets, r.Tests, r.Validate, o.Seeds}
+	var modules map[string]spec.Module
+	if r.Validate { // its checks follow from the product's file too
+		rs, err := s.rules.read(ctx, r.Product, r.Rules)
+		if err != nil {
+			return nil, err
+		}
+		modules = rs.product.Modules
+		named = append(named, r.Product, r.Rules)
+	}
+	text, err := json.Marshal(named)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +105,8 @@ func (s *Service) plan(ctx context.Context, o Order) (*graph, error) {
 	if g := s.waves.graph(id); g != nil {
 		return g, nil
 	}
-	recipes, vertices, err := s.recipes.graph(ctx, r)
+	checks := moduleChecks(r, modules)
+	recipes, vertices, err := s.recipes.graph(ctx, r, checks)
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +121,13 @@ func (s *Service) plan(ctx context.Context, o Order) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &graph{recipes, p}
+	g := &graph{recipes, checks, p}
 	s.waves.keep(id, g)
 	return g, nil
 }
 
 // graph reads the recipes of the targets and all that they need. What nobody has is left to the planner to tell, with its place.
-func (r *recipes) graph(ctx context.Context, req slipway.WaveRequest) (map[string]recipe, map[string]plan.Component, error) {
+func (r *recipes) graph(ctx context.Context, req slipway.WaveRequest, checks map[plan.Action]moduleCheck) (map[string]recipe, map[string]plan.Component, error) {
 	pins := make(map[string]slipway.Pin, len(req.Pins))
 	for _, p := range req.Pins {
 		pins[p.Component] = p
@@ -153,7 +166,7 @@ func (r *recipes) graph(ctx context.Context, req slipway.WaveRequest) (map[strin
 			todo = append(todo, rec.Needs...)
 		}
 		if !slices.ContainsFunc(todo, func(name string) bool { return !asked[name] }) {
-			todo = r.installs(ctx, req, found, vertices)
+			todo = append(r.installs(ctx, req, found, vertices), addChecks(checks, found, vertices)...)
 		}
 	}
 	return found, vertices, nil

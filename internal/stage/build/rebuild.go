@@ -202,8 +202,7 @@ func (s *Service) changed(ctx context.Context, product string, c RebuildCause, p
 			return nil, err
 		}
 		for name, rec := range g.recipes {
-			root := cmp.Or(rec.Buildroot, file.Build.Buildroot, "host")
-			if root == c.Buildroot {
+			if file.RootOf(name, rec.Buildroot) == c.Buildroot {
 				changed[name] = "it is built in the buildroot " + c.Buildroot
 			}
 		}

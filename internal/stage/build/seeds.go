@@ -47,7 +47,7 @@ func (s *Service) seeds(ctx context.Context, r slipway.WaveRequest, cause error)
 	if err != nil {
 		return nil, err
 	}
-	_, vertices, err := s.recipes.graph(ctx, r)
+	_, vertices, err := s.recipes.graph(ctx, r, nil)
 	if err != nil {
 		return nil, err
 	}

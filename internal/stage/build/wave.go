@@ -169,6 +169,9 @@ func (s *Service) prepareItem(ctx context.Context, l *live, a plan.Action) (prep
 	if a.Check == installation {
 		return s.prepareInstallation(ctx, l, a)
 	}
+	if m, ok := l.graph.modules[a]; ok {
+		return s.prepareModuleCheck(ctx, l, a, m)
+	}
 	outputs := map[string]string{}
 	for name, need := range l.graph.plan.Inputs(a) {
 		outputs[name] = l.items[need].Artifact

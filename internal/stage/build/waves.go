@@ -3,6 +3,7 @@ package build
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -23,8 +24,9 @@ type Wave struct {
 	Components map[string]slipway.ComponentBuild `json:"components"`       // not in lists
 	Created    time.Time                         `json:"created"`
 	Finished   time.Time                         `json:"finished,omitzero"`
-	Rev        int64                             `json:"rev,omitempty"`  // raised by every write
-	Laid       bool                              `json:"laid,omitempty"` // its items are all there
+	Rev        int64                             `json:"rev,omitempty"`   // raised by every write
+	Laid       bool                              `json:"laid,omitempty"`  // its items are all there
+	Again      int                               `json:"again,omitempty"` // how often it was begun anew, after what was known of it had been cleared away
 }
 
 // Row implements [slipway.Record]; the key is the subject that the wave is for.
@@ -42,6 +44,9 @@ func (w Wave) event(t slipway.EventType, what string) slipway.Event {
 		Actor: "build", Reason: w.Reason}
 	if w.Request.For != "" {
 		e.Links = []string{w.Request.For}
+	}
+	if w.Again > 0 {
+		e.ID += fmt.Sprintf("/%d", w.Again)
 	}
 	return e
 }
@@ -100,13 +105,21 @@ func checkRequest(req slipway.WaveRequest) error {
 // begin writes a new wave, or finds the one that is there.
 func begin(ctx context.Context, tx Tx, req slipway.WaveRequest) (Wave, error) {
 	w, err := tx.Waves().Get(ctx, req.ID)
-	if err == nil {
-		return assemble(ctx, tx, w)
-	}
-	if !slipway.Is(err, slipway.NotFound) {
+	if err != nil && !slipway.Is(err, slipway.NotFound) {
 		return Wave{}, err
 	}
+	before := w
 	w = Wave{Request: bare(req), State: slipway.WaveRunning, Reason: "is being planned", Created: tx.Now()}
+	if err == nil {
+		gone, err := cleared(ctx, tx, before)
+		if err != nil {
+			return Wave{}, err
+		}
+		if !gone {
+			return assemble(ctx, tx, before)
+		}
+		w.Rev, w.Again = before.Rev+1, before.Again+1
+	}
 	if err := tx.Orders().Put(ctx, Order{Request: req}); err != nil {
 		return Wave{}, err
 	}
@@ -124,11 +137,23 @@ func begin(ctx context.Context, tx Tx, req slipway.WaveRequest) (Wave, error) {
 	return assemble(ctx, tx, w)
 }
 
+// cleared reports whether a wave that has ended was so long ago that nothing but its row is kept (see package retain). What it built may be gone.
+func cleared(ctx context.Context, tx Tx, w Wave) (bool, error) {
+	if w.State == slipway.WaveRunning || w.Components != nil { // the latter is an old row, which holds everything
+		return false, nil
+	}
+	_, err := tx.Orders().Get(ctx, w.Request.ID)
+	if slipway.Is(err, slipway.NotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
 // assemble puts a wave's row, its order and its items together.
 func assemble(ctx context.Context, tx Tx, w Wave) (Wave, error) {
 	order, err := tx.Orders().Get(ctx, w.Request.ID)
 	if slipway.Is(err, slipway.NotFound) {
-		return w, nil // an old row
+		return w, nil // an old row, or what is kept of one
 	}
 	if err != nil {
 		return Wave{}, err

@@ -5,13 +5,16 @@
 // holds whatever its rows name. Some tables hold only for a time (see [rules]):
 //
 //	builds            output and source while the build waits, runs or is younger than Keep.Builds; the log, than Keep.Logs
-//	waves, items      while the wave runs, or ended less than Keep.Builds ago
+//	waves, items      while the wave runs, ended less than Keep.Builds ago, or is that of an entry in the queue
 //	experiments       the same
 //	entries           while they are in the queue
 //	tasks             all inputs and outputs while they are in flight
-//	attestations      the statement and the SBOM; of a shipped package also the package
-//	attestations      statements and bills of materials, and not what they are about
+//	attestations      statements and bills of materials, and not what they are about: provenance outlives it
 //	what is derived   never: the action cache, marks, news, results, deliveries
+//
+// The items, orders and news of a wave go when it ended longer than Keep.Builds ago, unless something that is not over names it: an entry of
+// the queue, a change, a rebuild, or the last rebuild that passed, whose outputs a strategy may take over. What stays of the wave is its row, which
+// says how it ended; asked for again, it runs again. Builds and their marks stay: they answer what was made from what.
 //
 // What was used in the last day is kept anyway, with all that it names: a push or a wave under way refers to blobs before a
 // row does. How a killed sweep leaves the store is said at [artifact.Disk.Sweep]. The row of a build outlives its output; who
@@ -67,6 +70,8 @@ type Documents interface {
 	Each(ctx context.Context, table string, f func(Document) error) error
 	// Forget removes rows that are of no use any more.
 	Forget(ctx context.Context, table string, ids []string) error
+	// Clear removes the rows of tables that have something as their id or key, in one transaction, and returns how many there were.
+	Clear(ctx context.Context, of string, tables ...string) (int, error)
 }
 
 // Report is what a collection kept and removed.
@@ -74,6 +79,7 @@ type Report struct {
 	Dry bool `json:"dry"` // nothing was removed
 	artifact.Swept
 	Rows  int           `json:"rows"`  // of old tasks and of results whose blobs are gone, removed
+	Waves int           `json:"waves"` // old ones of which nothing but the end is kept
 	Took  time.Duration `json:"took"`  // in nanoseconds
 	Roots int           `json:"roots"` // digests that documents name
 }
@@ -97,11 +103,30 @@ const keepTasks = 24 * time.Hour
 // Collect removes what nothing needs; with dry set it only tells. It may run beside everything else; two at once do no harm.
 func (s *Service) Collect(ctx context.Context, dry bool) (Report, error) {
 	begin := s.now()
-	roots, old, err := s.roots(ctx)
+	named, err := s.named(ctx)
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{Dry: dry, Roots: len(roots)}
+	over, err := s.over(ctx, named)
+	if err != nil {
+		return Report{}, err
+	}
+	r := Report{Dry: dry, Waves: len(over)}
+	for _, wave := range over { // before what they name goes
+		if dry {
+			break
+		}
+		n, err := s.docs.Clear(ctx, wave, "items", "news", "orders")
+		if err != nil {
+			return r, err
+		}
+		r.Rows += n
+	}
+	roots, old, err := s.roots(ctx, named)
+	if err != nil {
+		return r, err
+	}
+	r.Roots = len(roots)
 	if r.Swept, err = s.disk.Sweep(ctx, roots, s.keep.Grace, dry); err != nil {
 		return r, err
 	}
@@ -142,7 +167,7 @@ var rules = map[string]rule{
 var mention = regexp.MustCompile(artifact.Prefix + `[0-9a-f]{64}`)
 
 // roots reads what is needed, and which tasks are old.
-func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string, err error) {
+func (s *Service) roots(ctx context.Context, named map[string]use) (all []artifact.Root, old []string, err error) {
 	tables, err := s.docs.Tables(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -173,10 +198,10 @@ func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string,
 				}
 				return err
 			}
-			if table == "attestations" {
-				return attestation(d, add)
-			}
 			holds, err := s.holds(table, d, waves)
+			if table == "waves" && named[d.ID] == outputs {
+				holds = true
+			}
 			if err != nil || !holds {
 				return err
 			}
@@ -193,21 +218,6 @@ func (s *Service) roots(ctx context.Context) (all []artifact.Root, old []string,
 		}
 	}
 	return all, old, nil
-}
-
-// attestation adds what a statement consists of. What it is about needs a reason of its own, unless it was shipped.
-func attestation(d Document, add func(string, ...artifact.Digest)) error {
-	var a struct {
-		Envelope, SBOM, Subject, Compose string
-	}
-	if err := json.Unmarshal(d.Text, &a); err != nil {
-		return fmt.Errorf("read %s: %w", d.ID, err)
-	}
-	add("attestations", a.Envelope, a.SBOM)
-	if a.Compose != "" {
-		add("attestations", a.Subject)
-	}
-	return nil
 }
 
 func (s *Service) holds(table string, d Document, waves map[string]bool) (bool, error) {

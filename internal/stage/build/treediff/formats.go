@@ -141,39 +141,63 @@ func (c *comparison) members(at []string, a, b []member) {
 	}
 }
 
-func both(read func([]byte) ([]member, error), a, b []byte) (x, y []member, ok bool) {
+// archive compares two archives of a kind member by member; false when one of them is none.
+func (c *comparison) archive(at []string, kind string, read func([]byte) ([]member, error), a, b []byte) bool {
 	x, errA := read(a)
 	y, errB := read(b)
-	return x, y, errA == nil && errB == nil
+	if errA != nil || errB != nil {
+		return false
+	}
+	c.members(below(at, kind), x, y)
+	return true
 }
 
 func (c *comparison) tar(at []string, a, b []byte) bool {
-	x, y, ok := both(func(data []byte) (all []member, err error) {
+	return c.archive(at, "tar", func(data []byte) ([]member, error) {
 		r := tar.NewReader(bytes.NewReader(data))
-		for {
+		return readAll(r, func() (member, error) {
 			h, err := r.Next()
-			if err == io.EOF {
-				return all, nil
-			}
 			if err != nil {
-				return nil, err
-			}
-			text, err := io.ReadAll(r)
-			if err != nil {
-				return nil, err
+				return member{}, err
 			}
 			about := fmt.Sprintf("%s %o %d:%d %s:%s %s", string(h.Typeflag), h.Mode, h.Uid, h.Gid, h.Uname, h.Gname, h.Linkname)
-			all = append(all, member{name: h.Name, about: about, at: h.ModTime, data: text})
-		}
+			return member{name: h.Name, about: about, at: h.ModTime}, nil
+		})
 	}, a, b)
-	if ok {
-		c.members(below(at, "tar"), x, y)
+}
+
+func (c *comparison) ar(at []string, a, b []byte) bool {
+	return c.archive(at, "ar", func(data []byte) ([]member, error) {
+		r := ar.NewReader(bytes.NewReader(data))
+		return readAll(r, func() (member, error) {
+			h, err := r.Next()
+			if err != nil {
+				return member{}, err
+			}
+			return member{name: strings.TrimSuffix(h.Name, "/"), about: fmt.Sprintf("%o %d:%d", h.Mode, h.Uid, h.Gid), at: h.ModTime}, nil
+		})
+	}, a, b)
+}
+
+// readAll reads the members of an archive whose reader gives the data of the one that next came to.
+func readAll(r io.Reader, next func() (member, error)) (all []member, err error) {
+	for {
+		m, err := next()
+		if err == io.EOF {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m.data, err = io.ReadAll(r); err != nil {
+			return nil, err
+		}
+		all = append(all, m)
 	}
-	return ok
 }
 
 func (c *comparison) zip(at []string, a, b []byte) bool {
-	x, y, ok := both(func(data []byte) (all []member, err error) {
+	return c.archive(at, "zip", func(data []byte) (all []member, err error) {
 		r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return nil, err
@@ -192,34 +216,6 @@ func (c *comparison) zip(at []string, a, b []byte) bool {
 		}
 		return all, nil
 	}, a, b)
-	if ok {
-		c.members(below(at, "zip"), x, y)
-	}
-	return ok
-}
-
-func (c *comparison) ar(at []string, a, b []byte) bool {
-	x, y, ok := both(func(data []byte) (all []member, err error) {
-		r := ar.NewReader(bytes.NewReader(data))
-		for {
-			h, err := r.Next()
-			if err == io.EOF {
-				return all, nil
-			}
-			if err != nil {
-				return nil, err
-			}
-			text, err := io.ReadAll(r)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, member{name: strings.TrimSuffix(h.Name, "/"), about: fmt.Sprintf("%o %d:%d", h.Mode, h.Uid, h.Gid), at: h.ModTime, data: text})
-		}
-	}, a, b)
-	if ok {
-		c.members(below(at, "ar"), x, y)
-	}
-	return ok
 }
 
 // elf compares section by section. The string tables follow from the others and are told only when nothing else is.

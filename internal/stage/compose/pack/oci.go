@@ -64,7 +64,7 @@ func writeImage(w io.Writer, in Input, list []entry) error {
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		r, w := io.Pipe()
-		go func() { w.CloseWithError(writeLayer(w, in, list)) }()
+		go func() { w.CloseWithError(writeFiles(w, in, list, "", "")) }()
 		return r, nil
 	}, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(6))
 	if err != nil {
@@ -175,31 +175,6 @@ func pick(index v1.ImageIndex, arch string, bad func(error) error) (v1.Image, er
 		return img, nil
 	}
 	return nil, bad(fmt.Errorf("it has no image for %s", arch))
-}
-
-// writeLayer writes the layer's tar archive.
-func writeLayer(w io.Writer, in Input, list []entry) error {
-	out := tar.NewWriter(w)
-	for _, e := range list {
-		h := &tar.Header{Name: strings.TrimPrefix(e.target, "/"), Linkname: e.link, Mode: int64(e.mode), Size: e.size, ModTime: in.Time.Truncate(time.Second),
-			Typeflag: tar.TypeReg, Format: tar.FormatPAX}
-		switch {
-		case e.dir:
-			h.Typeflag, h.Name = tar.TypeDir, strings.TrimSuffix(h.Name, "/")+"/"
-		case e.link != "":
-			h.Typeflag = tar.TypeSymlink
-		}
-		if err := out.WriteHeader(h); err != nil {
-			return err
-		}
-		if e.source == "" {
-			continue
-		}
-		if err := copyFile(out, e.source); err != nil {
-			return fmt.Errorf("read %s: %w", e.target, err)
-		}
-	}
-	return out.Close()
 }
 
 // writeOCIArtifact writes the package's files as blobs, each titled with its path, as oras(1) pulls them (image-spec, manifest.md, "Guidelines

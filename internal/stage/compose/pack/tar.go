@@ -14,12 +14,19 @@ import (
 // would install.
 func writeTar(w io.Writer, in Input, list []entry) error {
 	zip := gzip.NewWriter(w)
-	out := tar.NewWriter(zip)
-	top := in.Package.Name + "-" + Upstream(in.Version)
+	if err := writeFiles(zip, in, list, in.Package.Name+"-"+Upstream(in.Version)+"/", "root"); err != nil {
+		return err
+	}
+	return zip.Close()
+}
+
+// writeFiles writes the POSIX tar archive of what the package would install, below top. Files belong to user and group 0, called owner.
+func writeFiles(w io.Writer, in Input, list []entry, top, owner string) error {
+	out := tar.NewWriter(w)
 	for _, e := range list {
 		h := &tar.Header{
-			Name: top + e.target, Linkname: e.link, Mode: int64(e.mode), Size: e.size, ModTime: in.Time.Truncate(time.Second),
-			Uname: "root", Gname: "root", Typeflag: tar.TypeReg, Format: tar.FormatPAX,
+			Name: top + strings.TrimPrefix(e.target, "/"), Linkname: e.link, Mode: int64(e.mode), Size: e.size, ModTime: in.Time.Truncate(time.Second),
+			Uname: owner, Gname: owner, Typeflag: tar.TypeReg, Format: tar.FormatPAX,
 		}
 		switch {
 		case e.dir:
@@ -37,10 +44,7 @@ func writeTar(w io.Writer, in Input, list []entry) error {
 			return fmt.Errorf("read %s: %w", e.target, err)
 		}
 	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return zip.Close()
+	return out.Close()
 }
 
 func copyFile(w io.Writer, name string) error {

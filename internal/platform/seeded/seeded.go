@@ -4,24 +4,39 @@ package seeded
 
 import (
 	"flag"
-	"sync"
+	"strconv"
+	"testing"
 
 	"pgregory.net/rapid"
 )
 
-// seed is for rapid what -rapid.seed=1 on the command line is; another one there wins.
-var seed = sync.OnceValue(func() error {
-	if f := flag.Lookup("rapid.seed"); f.Value.String() == "0" {
-		return f.Value.Set("1")
-	}
-	return nil
-})
-
-// Check is [rapid.Check] with a fixed seed.
-func Check(t rapid.TB, property func(*rapid.T)) {
+// Check is [rapid.Check] with a fixed seed. Another one on the command line (-rapid.seed=N) wins.
+func Check(t *testing.T, property func(*rapid.T)) {
 	t.Helper()
-	if err := seed(); err != nil {
+	usual(t, "rapid.seed", "0", "1")
+	rapid.Check(t, property)
+}
+
+// CheckMany is [Check] with a number of cases; another one on the command line (-rapid.checks=N) wins.
+func CheckMany(t *testing.T, checks int, property func(*rapid.T)) {
+	t.Helper()
+	usual(t, "rapid.checks", "100", strconv.Itoa(checks))
+	Check(t, property)
+}
+
+// usual sets a flag of rapid while a test runs, unless it was set to something else than its default.
+func usual(t *testing.T, name, standard, value string) {
+	t.Helper()
+	f := flag.Lookup(name)
+	if f.Value.String() != standard {
+		return
+	}
+	if err := f.Value.Set(value); err != nil {
 		t.Fatal(err)
 	}
-	rapid.Check(t, property)
+	t.Cleanup(func() {
+		if err := f.Value.Set(standard); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -31,14 +31,18 @@ func Oracle() speculate.Planner {
 // line is what a policy of one line works on: for each live entry its checks on the base and some entries before it.
 type line struct {
 	*speculate.Snapshot
-	free map[string]int
-	runs map[speculate.Edge]int64
-	want map[int64]bool
-	plan speculate.Plan
+	queue []*speculate.Entry // its entries, each behind what it depends on
+	free  map[string]int
+	runs  map[speculate.Edge]int64
+	want  map[int64]bool
+	plan  speculate.Plan
 }
 
 func newLine(s *speculate.Snapshot) *line {
 	l := &line{Snapshot: s, free: map[string]int{}, runs: map[speculate.Edge]int64{}, want: map[int64]bool{}}
+	for _, i := range speculate.InOrder(s.Entries) {
+		l.queue = append(l.queue, &s.Entries[i])
+	}
 	for _, p := range s.Pools {
 		l.free[p.Label] = p.Free
 	}
@@ -55,11 +59,23 @@ type fate struct {
 	failed bool
 	edge   speculate.Edge
 	lost   bool // too often without a verdict
+	alone  bool // what it depends on has left
 }
+
+// ended reports whether nothing is to be waited for.
+func (f fate) ended() bool { return f.failed || f.lost || f.alone }
 
 // group looks at what the entries need on the base and those before them, and starts what is missing, tier by tier. A group is tested as one.
 func (l *line) group(before, group []*speculate.Entry, retries int) fate {
 	f := fate{passed: true}
+	for _, e := range group {
+		for _, d := range e.DependsOn {
+			is := func(o *speculate.Entry) bool { return o.ID == d }
+			if !l.Landed(d) && !slices.ContainsFunc(before, is) && !slices.ContainsFunc(group, is) {
+				return fate{alone: true}
+			}
+		}
+	}
 	type need struct {
 		check   int
 		minutes float64
@@ -160,7 +176,10 @@ func (l *line) land(entries ...*speculate.Entry) {
 
 func (l *line) evict(e *speculate.Entry, f fate) {
 	why, reason := speculate.Culprit, "failed"
-	if f.lost && !f.failed {
+	switch {
+	case f.alone:
+		why, reason = speculate.Dependent, "what it depends on has left"
+	case f.lost && !f.failed:
 		why, reason = speculate.NoVerdict, "no verdict"
 	}
 	l.plan.Evict = append(l.plan.Evict, speculate.Eviction{Entry: e.ID, Why: why, Edge: f.edge, Reason: reason})
@@ -193,11 +212,11 @@ func (Serial) Plan(s *speculate.Snapshot) speculate.Plan {
 	if len(s.Entries) == 0 {
 		return l.plan
 	}
-	e := &s.Entries[0]
+	e := l.queue[0]
 	switch f := l.group(nil, []*speculate.Entry{e}, retries); {
 	case f.passed:
 		l.land(e)
-	case f.failed || f.lost:
+	case f.ended():
 		l.evict(e, f)
 	}
 	return l.finish()
@@ -215,19 +234,19 @@ func (Window) Plan(s *speculate.Snapshot) speculate.Plan {
 		l.plan.Memory.Window = 20
 	}
 	var before []*speculate.Entry
-	for i := 0; i < min(len(s.Entries), l.plan.Memory.Window); i++ {
-		e := &s.Entries[i]
+	for i := 0; i < min(len(l.queue), l.plan.Memory.Window); i++ {
+		e := l.queue[i]
 		f := l.group(before, []*speculate.Entry{e}, retries)
 		switch {
 		case i == 0 && f.passed:
 			l.land(e)
-		case i == 0 && (f.failed || f.lost):
+		case i == 0 && f.ended():
 			l.evict(e, f)
 		}
 		if len(l.plan.Land)+len(l.plan.Evict) > 0 {
 			break
 		}
-		if !f.failed && !f.lost {
+		if !f.ended() {
 			before = append(before, e)
 		}
 	}
@@ -254,7 +273,7 @@ func (Bisect) Plan(s *speculate.Snapshot) speculate.Plan {
 	}
 	if len(batches) == 0 && len(s.Entries) > 0 {
 		all := make([]speculate.ID, 0, len(s.Entries))
-		for _, e := range s.Entries {
+		for _, e := range l.queue {
 			all = append(all, e.ID)
 		}
 		batches = [][]speculate.ID{all}
@@ -268,9 +287,9 @@ func (Bisect) Plan(s *speculate.Snapshot) speculate.Plan {
 		switch {
 		case f.passed:
 			l.land(group...)
-		case (f.failed || f.lost) && len(group) == 1:
+		case f.ended() && len(group) == 1:
 			l.evict(group[0], f)
-		case f.failed || f.lost:
+		case f.ended():
 			half := len(group) / 2
 			batches = append([][]speculate.ID{batches[0][:half], batches[0][half:]}, batches[1:]...)
 			l.plan.Start, l.want = nil, map[int64]bool{} // the rest of a failed batch is not finished

@@ -86,6 +86,9 @@ type world struct {
 	digest   map[speculate.ID]speculate.State
 	atClose  []float64 // minutes that each pool was busy until the last arrival
 	oldest   float64
+	pushed   int          // of the workload's pushes
+	broken   map[int]bool // checks that fail on the base
+	wakes    []float64    // when something happens besides arrivals and ends of runs
 }
 
 // simulate runs a policy over the workload until every change has ended. It checks what it is told: an error says that the policy landed
@@ -93,7 +96,8 @@ type world struct {
 func simulate(w *Workload, planner speculate.Planner, predict func(*Change) float64, learn func(*Change, bool), seed uint64, progress func(done, all int)) (*world, error) {
 	s := &world{w: w, planner: planner, predict: predict, learn: learn, ledger: speculate.NewLedger(), running: map[int64]*run{},
 		landed: map[speculate.ID]bool{}, ended: make([]ended, len(w.Changes)), tries: map[speculate.Edge]int{}, pools: map[string]int{},
-		busy: make([]float64, len(w.Pools)), used: map[speculate.Edge]bool{}, again: map[speculate.ID]int{}, digest: map[speculate.ID]speculate.State{}, rigs: map[speculate.Edge]float64{}, seed: seed}
+		busy: make([]float64, len(w.Pools)), used: map[speculate.Edge]bool{}, again: map[speculate.ID]int{}, digest: map[speculate.ID]speculate.State{}, rigs: map[speculate.Edge]float64{}, seed: seed,
+		broken: map[int]bool{}, wakes: w.wakes()}
 	for t, c := range w.Checks {
 		s.base = append(s.base, speculate.Digest("base of "+c.Name))
 		s.ledger.Prove(t, s.base[t])
@@ -116,6 +120,12 @@ func simulate(w *Workload, planner speculate.Planner, predict func(*Change) floa
 		if len(s.runs) > 0 {
 			at = min(at, s.runs[0].end)
 		}
+		for len(s.wakes) > 0 && s.wakes[0] <= s.now {
+			s.wakes = s.wakes[1:]
+		}
+		if len(s.wakes) > 0 {
+			at = min(at, s.wakes[0])
+		}
 		if math.IsInf(at, 1) {
 			return nil, fmt.Errorf("minute %.0f: nothing runs and nothing comes, but %d entries wait, first %d", s.now, len(s.live), s.live[0].ID)
 		}
@@ -125,7 +135,9 @@ func simulate(w *Workload, planner speculate.Planner, predict func(*Change) floa
 		}
 		s.arrive()
 		s.finish()
+		s.push()
 		before := len(s.live)
+		s.leave()
 		if err := s.act(); err != nil {
 			return nil, fmt.Errorf("minute %.2f: %w", s.now, err)
 		}
@@ -162,10 +174,63 @@ func (s *world) enter(c *Change) {
 	for k := range e.Needs { // predicted within 10 %
 		e.Needs[k].Minutes *= 0.9 + 0.2*chance(s.seed, "length", c.ID, k)
 	}
-	if n := len(s.live); n > 0 {
-		e.Rank = s.live[n-1].Rank + 1
+	e.Urgent, e.Priority = c.Urgent, c.Priority
+	e.Rank = speculate.Place(s.live, e)
+	at := slices.IndexFunc(s.live, func(o speculate.Entry) bool { return o.Rank > e.Rank })
+	if at < 0 {
+		at = len(s.live)
 	}
-	s.live = append(s.live, e)
+	s.live = slices.Insert(slices.Clone(s.live), at, e)
+}
+
+// push moves the base past the queue.
+func (s *world) push() {
+	for ; s.pushed < len(s.w.Pushes) && s.w.Pushes[s.pushed].At <= s.now; s.pushed++ {
+		p := s.w.Pushes[s.pushed]
+		s.base[p.Check] = s.base[p.Check].Plus(speculate.Digest(fmt.Sprint("push ", s.pushed)))
+		s.ledger.Base(p.Check, s.base[p.Check])
+		s.broken[p.Check] = p.Bad
+	}
+}
+
+// leave takes out what its authors want out.
+func (s *world) leave() {
+	for _, e := range slices.Clone(s.live) {
+		if c := s.w.Changes[e.ID-1]; c.Leaves > 0 && c.Leaves <= s.now {
+			s.live = slices.DeleteFunc(slices.Clone(s.live), func(o speculate.Entry) bool { return o.ID == e.ID })
+			s.end(c, ended{at: s.now, why: dequeued})
+		}
+	}
+}
+
+// dequeued is why an entry left that its author took out.
+const dequeued speculate.Why = "dequeued"
+
+func (s *world) frozen() string {
+	for _, f := range s.w.Freezes {
+		if f.From <= s.now && s.now < f.Until {
+			return fmt.Sprintf("until minute %.0f", f.Until)
+		}
+	}
+	return ""
+}
+
+// wakes lists when something happens besides arrivals and ends of runs.
+func (w *Workload) wakes() []float64 {
+	var at []float64
+	for _, f := range w.Freezes {
+		at = append(at, f.From, f.Until)
+	}
+	for _, p := range w.Pushes {
+		at = append(at, p.At)
+	}
+	for _, c := range w.Changes {
+		if c.Leaves > 0 {
+			at = append(at, max(c.At, c.Leaves))
+		}
+	}
+	slices.Sort(at)
+	return at
 }
 
 // finish takes in the runs that have ended.
@@ -213,7 +278,7 @@ func (s *world) account(r *run, until float64) {
 func (s *world) act() error {
 	for range 10000 {
 		snap := speculate.Snapshot{Now: s.now, Checks: s.w.Checks, Base: s.base, Entries: s.live, Pools: slices.Clone(s.w.Pools), Ledger: s.ledger,
-			Landed: func(id speculate.ID) bool { return s.landed[id] }, Memory: s.memory}
+			Landed: func(id speculate.ID) bool { return s.landed[id] }, Frozen: s.frozen(), Memory: s.memory}
 		for i := range snap.Pools {
 			snap.Pools[i].Free = s.free[i]
 		}
@@ -232,6 +297,11 @@ func (s *world) act() error {
 		}
 		p := s.planner.Plan(&snap)
 		s.plans++
+		for _, st := range p.Start {
+			if err := s.whole(st); err != nil {
+				return err
+			}
+		}
 		s.memory = p.Memory
 		for _, c := range p.Cancel {
 			s.cancel(c.Run)
@@ -254,7 +324,7 @@ func (s *world) act() error {
 				return err
 			}
 		}
-		if len(p.Land)+len(p.Evict)+len(p.Cancel) == 0 {
+		if len(p.Land)+len(p.Evict)+len(p.Cancel)+len(p.Yield) == 0 {
 			return nil
 		}
 	}
@@ -280,6 +350,18 @@ func (s *world) cancel(id int64) {
 	delete(s.running, id)
 	s.free[r.slots]++
 	s.account(r, s.now)
+}
+
+// whole looks whether a run is for the tuple that it says.
+func (s *world) whole(st speculate.Start) error {
+	to := s.base[st.Edge.Check]
+	for _, id := range st.Set {
+		to = to.Plus(s.digest[id])
+	}
+	if to != st.Edge.To {
+		return fmt.Errorf("a run of %s is for another tuple than the base and %v", s.w.Checks[st.Edge.Check].Name, st.Set)
+	}
+	return nil
 }
 
 func (s *world) start(st speculate.Start) error {
@@ -330,8 +412,16 @@ func (s *world) start(st speculate.Start) error {
 	return nil
 }
 
+// mended reports whether some entries mend what fails on the base.
+func (s *world) mended(check int, by []speculate.ID) bool {
+	return slices.ContainsFunc(by, func(id speculate.ID) bool { return slices.Contains(s.w.Changes[id-1].Mends, check) })
+}
+
 // bad is the truth about a tuple: something in it fails the check by itself, or two things do together.
 func (s *world) bad(st speculate.Start) bool {
+	if s.broken[st.Edge.Check] && !s.mended(st.Edge.Check, st.Set) {
+		return true
+	}
 	for _, id := range st.Set {
 		c := s.w.Changes[id-1]
 		if c.Fails == st.Edge.Check {
@@ -378,11 +468,14 @@ func (s *world) land(l speculate.Landing) error {
 	}
 	slices.Sort(checks)
 	for _, t := range checks {
+		if s.broken[t] && !s.mended(t, l.Entries) {
+			return fmt.Errorf("entries %v landed although %s fails on the base", l.Entries, s.w.Checks[t].Name)
+		}
 		to := s.base[t].Plus(moves[t])
 		if !s.ledger.Proven(t, to) {
 			return fmt.Errorf("entries %v landed on a tuple on which %s was not proven", l.Entries, s.w.Checks[t].Name)
 		}
-		s.base[t] = to
+		s.base[t], s.broken[t] = to, false
 		s.ledger.Base(t, to)
 	}
 	if why := speculate.Verify(l.Certificate, s.w.Checks, s.ledger); why != "" {

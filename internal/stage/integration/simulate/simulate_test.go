@@ -4,99 +4,11 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"io"
-	"reflect"
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
-	"slipway.dev/slipway/internal/platform/seeded"
 	"slipway.dev/slipway/internal/slipway"
-	"slipway.dev/slipway/internal/stage/integration/speculate"
 )
-
-// history draws a small workload; simulate refuses any landing that was not tested, happens twice, or is bad in truth.
-func history(t *rapid.T, flake, infra float64) *Workload {
-	s := Monorepo()
-	if rapid.Bool().Draw(t, "multirepo") {
-		s = Multirepo()
-	}
-	s.Seed = rapid.Uint64().Draw(t, "seed")
-	s.Entries = rapid.IntRange(20, 40).Draw(t, "entries")
-	s.Load = rapid.Float64Range(0.4, 1).Draw(t, "load")
-	s.Areas = rapid.IntRange(1, 20).Draw(t, "areas")
-	s.Fail = rapid.Float64Range(0.02, 0.4).Draw(t, "fail")
-	s.Conflict = rapid.Float64Range(0, 0.2).Draw(t, "conflict")
-	s.Flake, s.Infra = flake, infra
-	w, err := Generate(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range w.Changes[1:] {
-		if rapid.IntRange(0, 9).Draw(t, "depends") == 0 {
-			c.DependsOn = []speculate.ID{speculate.ID(rapid.IntRange(1, int(c.ID)-1).Draw(t, "on"))}
-		}
-	}
-	w.judge()
-	return w
-}
-
-// shuffled gives the planner its entries, runs and pools in another order, and expects the same plan.
-type shuffled struct {
-	t *rapid.T
-	speculate.Planner
-}
-
-func (s shuffled) Plan(snap *speculate.Snapshot) speculate.Plan {
-	plan := s.Planner.Plan(snap)
-	other := *snap
-	other.Entries = reversed(snap.Entries)
-	if again := s.Planner.Plan(&other); !reflect.DeepEqual(plan.Start, again.Start) || !reflect.DeepEqual(plan.Land, again.Land) ||
-		!reflect.DeepEqual(plan.Evict, again.Evict) || !reflect.DeepEqual(plan.Cancel, again.Cancel) {
-		s.t.Fatalf("equal snapshots, other plans:\n%+v\n%+v", plan, again)
-	}
-	return plan
-}
-
-func reversed[T any](list []T) []T {
-	out := make([]T, 0, len(list))
-	for i := len(list) - 1; i >= 0; i-- {
-		out = append(out, list[i])
-	}
-	return out
-}
-
-// In every history: nothing lands untested or twice, every certificate holds, every entry ends, equal snapshots give equal plans (all
-// of which simulate checks as it goes); and where outcomes are deterministic nobody innocent is evicted.
-func TestHistoriesWithDeterministicOutcomes(t *testing.T) {
-	seeded.Check(t, func(t *rapid.T) {
-		w := history(t, 0, 0)
-		predictor := rapid.SampledFrom(Predictors()).Draw(t, "predictor")
-		predict, learn := predictorOf(w, predictor, 7)
-		s, err := simulate(w, shuffled{t, policy("slipway", w)}, predict, learn, 7, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, e := range s.ended {
-			if e.at < 0 {
-				t.Fatalf("entry %d has not ended", i+1)
-			}
-		}
-		if s.wrong > 0 {
-			t.Fatalf("%d evictions of innocents: %v", s.wrong, s.again)
-		}
-	})
-}
-
-func TestHistoriesWithFlakesAndLostRuns(t *testing.T) {
-	seeded.Check(t, func(t *rapid.T) {
-		w := history(t, 0.05, 0.05)
-		predict, learn := predictorOf(w, "90", 3)
-		if _, err := simulate(w, policy("slipway", w), predict, learn, 3, nil); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
 
 func TestRivalsKeepTheRulesToo(t *testing.T) {
 	for _, name := range Policies() {

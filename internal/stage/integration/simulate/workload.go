@@ -20,6 +20,10 @@ type Change struct {
 	Conflicts []Collision // with which other entries it fails together; both sides know it
 	Features  []float64   // what a logistic predictor may look at
 	P         float64     // given chance to pass; 0: ask the predictor
+	Urgent    bool        // goes before everything that is not
+	Priority  int         // goes before what has less and has not begun
+	Leaves    float64     // minute at which its author takes it out again; 0: never
+	Mends     []int       // checks that pass with it though they fail on the base
 
 	good bool // lands, if entries are decided in order of arrival
 	need map[int]int
@@ -40,6 +44,18 @@ type Workload struct {
 	Flake   float64   // chance that a run fails although nothing is wrong
 	Infra   float64   // chance that a run is lost
 	Load    float64   // what the capacity was chosen for
+	Freezes []Span    // when nothing new begins
+	Pushes  []Push    // by time
+}
+
+// Span is a time, in minutes.
+type Span struct{ From, Until float64 }
+
+// Push moves what a check depends on by hand, past the queue: what landed so far is not proven any more.
+type Push struct {
+	At    float64
+	Check int
+	Bad   bool // the check fails on the base from then on, until a push that is not bad, or an entry that mends it
 }
 
 // Settings choose a generated workload.
@@ -329,11 +345,14 @@ func multirepo(s Settings) *Workload {
 	for _, p := range w.Pools {
 		busiest = max(busiest, demand[p.Label]/float64(p.Total))
 	}
-	scale := busiest / s.Load
+	scale := 1.0
+	if busiest > 0 { // not of a handful of changes that all fail before the rigs
+		scale = busiest / s.Load
+	}
 	for _, c := range w.Changes {
 		c.At *= scale
 	}
-	w.Pools = append(w.Pools, speculate.Pool{Label: "build", Weight: 1, Total: int(math.Ceil(demand["build"] / scale / s.Load))})
+	w.Pools = append(w.Pools, speculate.Pool{Label: "build", Weight: 1, Total: max(1, int(math.Ceil(demand["build"]/scale/s.Load)))})
 	return w
 }
 

@@ -128,10 +128,10 @@ func (w *world) movers(list []ID, i, t int) []ID {
 	return list
 }
 
-// batches lists the batches there are.
+// batches lists the batches there are, in order.
 func (w *world) batches() [][]ID {
 	var list [][]ID
-	for i := range w.units {
+	for _, i := range w.order {
 		if w.units[i] != nil {
 			list = append(list, w.ids(i))
 		}
@@ -142,21 +142,23 @@ func (w *world) batches() [][]ID {
 // split takes batches apart that are probably bad: a failed one in two parts that carry the same blame, so that testing the first tells the most
 // and may land; one that gave no verdict entry by entry, since time-outs and lost runs cannot be halved.
 func (w *world) split() (batches [][]ID, changed bool) {
-	for i := range w.units {
+	for _, i := range w.order {
 		unit := w.units[i]
 		if unit == nil {
 			continue
 		}
 		v := &w.views[i]
-		lost := false
+		lost, failed := false, v.refuted >= 0 || v.p < 0.5
 		for k := range v.needs {
-			verdict := w.Ledger.Of(w.edge(w.Entries[i].Needs[k].Check, &v.needs[k]))
-			lost = lost || v.needs[k].status == unknown && verdict.Lost+verdict.Late > w.o.Retries
+			nv := &v.needs[k]
+			verdict := w.Ledger.Of(w.edge(w.Entries[i].Needs[k].Check, nv))
+			lost = lost || nv.status == unknown && verdict.Lost+verdict.Late > w.o.Retries
+			failed = failed || nv.status == failing && nv.suspects == 1 && w.confirmed(nv) // however likely it was to pass
 		}
 		switch {
 		case lost || v.stuck != "" || v.gone != "":
 			changed = true
-		case v.refuted >= 0 || v.p < 0.5:
+		case failed:
 			changed = true
 			blame, sum := make([]float64, len(unit)), 0.0
 			for n, e := range unit {
@@ -219,7 +221,7 @@ func (w *world) join() (batches [][]ID, changed bool) {
 			}
 		}
 	}
-	for i := range w.units {
+	for _, i := range w.order {
 		switch {
 		case with[i] > 0:
 			batches = append(batches, append(w.ids(i), w.ids(with[i]-1)...))
@@ -264,9 +266,13 @@ func (w *world) entangled(a, b int, with pairs) bool {
 // ready lists, by pool, what could start there: in order, whatever waits for nothing but room.
 func (w *world) ready() [][]member {
 	ready := make([][]member, len(w.Pools))
-	for n, i := range w.order {
+	n := 0 // place in the window
+	for _, i := range w.order {
 		v := &w.views[i]
-		if !v.in || v.yields || w.barred(n, i) != "" || w.views[i].gone != "" {
+		if v.yields {
+			continue
+		}
+		if n++; !v.in || w.barred(n, i) != "" || v.gone != "" {
 			continue
 		}
 		tier, clear, next := 0, true, true
@@ -286,8 +292,8 @@ func (w *world) ready() [][]member {
 	return ready
 }
 
-// joinable reports whether two units may become one: nothing runs for them that it would waste, and no live entry between them shares a check with the
-// first, which moves back to the second.
+// joinable reports whether two units may become one: nothing runs for them that it would waste, nothing is known against what would be tested, and no live
+// entry between them shares a check with the first, which moves back to the second.
 func (w *world) joinable(a, b int) bool {
 	size := max(1, len(w.units[a])) + max(1, len(w.units[b]))
 	if size > w.o.MaxBatch || w.views[a].p*w.views[b].p < w.o.BatchPass || len(w.Entries[a].Clashes)+len(w.Entries[b].Clashes) > 0 ||
@@ -295,21 +301,31 @@ func (w *world) joinable(a, b int) bool {
 		return false
 	}
 	for k := range w.views[a].needs {
-		if w.views[a].needs[k].run >= 0 && w.views[a].needs[k].status < passed {
-			return false
-		}
-		t := w.Entries[a].Needs[k].Check
-		for _, m := range w.lists[t][w.views[a].needs[k].pos+1:] {
-			if m.entry == b || byRank(w.Entries[m.entry], w.Entries[b]) > 0 {
+		nv, t := &w.views[a].needs[k], w.Entries[a].Needs[k].Check
+		edge := w.edge(t, nv)
+		for _, m := range w.lists[t][nv.pos+1:] {
+			if m.entry == b {
+				edge.To = w.views[b].needs[m.need].to
+			}
+			if m.entry == b || w.at[m.entry] > w.at[b] {
 				break
 			}
 			return false
 		}
+		if nv.run >= 0 && nv.status < passed || !w.open(edge) {
+			return false
+		}
 	}
 	for k := range w.views[b].needs {
-		if w.views[b].needs[k].run >= 0 && w.views[b].needs[k].status < passed {
+		if nv := &w.views[b].needs[k]; nv.run >= 0 && nv.status < passed || !w.open(w.edge(w.Entries[b].Needs[k].Check, nv)) {
 			return false
 		}
 	}
 	return true
+}
+
+// open reports whether a run may still pass: none of it failed, nor was it lost too often.
+func (w *world) open(e Edge) bool {
+	v := w.Ledger.Of(e)
+	return v.Passes > 0 || v.Fails == 0 && v.Lost+v.Late <= w.o.Retries
 }

@@ -59,8 +59,13 @@ func (w *world) land(p *Plan) {
 			break
 		}
 		for i := range w.Entries {
-			for _, d := range append(slices.Clone(w.Entries[i].DependsOn), w.Entries[i].Clashes...) {
-				if j, live := w.index[d]; live && w.views[j].out && (slices.Contains(w.Entries[i].DependsOn, d) || byRank(w.Entries[j], w.Entries[i]) < 0) {
+			for _, d := range w.Entries[i].DependsOn {
+				if j, live := w.index[d]; live && w.views[j].out {
+					leave(i)
+				}
+			}
+			for _, c := range w.Entries[i].Clashes {
+				if j, live := w.index[c]; live && w.at[j] < w.at[i] && !w.views[j].yields {
 					leave(i)
 				}
 			}

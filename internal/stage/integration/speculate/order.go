@@ -34,6 +34,12 @@ func Place(entries []Entry, joining Entry) float64 {
 
 func byRank(a, b Entry) int { return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.ID, b.ID)) }
 
+// InOrder returns the indexes of entries by rank, each behind what it depends on.
+func InOrder(entries []Entry) []int {
+	order, _ := inOrder(entries, make([][]*Entry, len(entries)))
+	return order
+}
+
 // inOrder sorts units by rank, and behind what they depend on: a dependence on an entry is one on the batch that holds it, which units tells. What it
 // returns are indexes, and those that depend on themselves by way of others, for which there is no order. They stand somewhere in it.
 func inOrder(entries []Entry, units [][]*Entry) (order, circular []int) {

@@ -1,6 +1,10 @@
 package speculate
 
-import "math"
+import (
+	"cmp"
+	"math"
+	"slices"
+)
 
 // Options set the policy. The zero value of a field is replaced by its default, except where it says otherwise.
 type Options struct {
@@ -49,6 +53,7 @@ func New(o Options) *Queue {
 
 // Plan implements [Planner].
 func (q *Queue) Plan(s *Snapshot) Plan {
+	s = inLine(s)
 	batches := s.Memory.Batches
 	w := newWorld(s, q.o, batches)
 	w.settle()
@@ -71,6 +76,18 @@ func (q *Queue) Plan(s *Snapshot) Plan {
 	w.evict(&p)
 	w.work(&p)
 	return p
+}
+
+// inLine is the snapshot with its runs and pools in order, so that ties end the same in whatever order they came. Entries have their rank.
+func inLine(s *Snapshot) *Snapshot {
+	byRun := func(a, b Run) int { return cmp.Compare(a.ID, b.ID) }
+	byLabel := func(a, b Pool) int { return cmp.Compare(a.Label, b.Label) }
+	if slices.IsSortedFunc(s.Runs, byRun) && slices.IsSortedFunc(s.Pools, byLabel) {
+		return s
+	}
+	line := *s
+	line.Runs, line.Pools = slices.SortedFunc(slices.Values(s.Runs), byRun), slices.SortedFunc(slices.Values(s.Pools), byLabel)
+	return &line
 }
 
 // floor is the chance of being needed below which nothing is started in a pool.

@@ -39,13 +39,24 @@ func (w *world) work(p *Plan) {
 	}
 	var tasks []task
 	var open []stream
-	controls := map[int]bool{}
+	moved := map[ID]bool{}
+	window := 0 // place in it
 	for n, i := range w.order {
 		e, v := &w.Entries[i], &w.views[i]
+		if !v.yields {
+			window++
+		}
 		if done[e.ID] {
 			continue
 		}
-		if reason := w.barred(n, i); reason != "" {
+		if w.yield(i, moved) {
+			moved[e.ID] = true
+			p.Yield = append(p.Yield, e.ID)
+		}
+		if reason := w.barred(window, i); reason != "" {
+			if v.yields && w.Frozen == "" && !w.waitsFor(e) {
+				tasks = w.mend(tasks, n, i)
+			}
 			w.wait(p, i, reason)
 			continue
 		}
@@ -59,8 +70,8 @@ func (w *world) work(p *Plan) {
 				next = true
 			}
 			pool, known := w.pools[c.Label]
-			if nv.frozen || !known {
-				next = false
+			if !known {
+				next, reason = false, cmp.Or(reason, "there is nothing of the kind "+c.Label+" to run "+c.Name+" on")
 				continue
 			}
 			single := task{entry: i, need: k, order: n, edge: w.edge(need.Check, nv), needed: nv.path, minutes: need.Minutes, pool: pool}
@@ -69,6 +80,9 @@ func (w *world) work(p *Plan) {
 					w.needed[nv.run] = max(w.needed[nv.run], nv.path)
 				}
 				reason = cmp.Or(reason, c.Name+" runs on its candidate")
+			}
+			if nv.status == passed && nv.ahead == 0 {
+				tasks = w.test(tasks, task{entry: i, need: k, order: n, needed: 1, minutes: need.Minutes, pool: pool, why: "nobody has tested the base that " + c.Name + " passed on"})
 			}
 			if nv.status == passed {
 				w.support(need.Check, nv.to, nv.path, 8)
@@ -80,13 +94,8 @@ func (w *world) work(p *Plan) {
 				switch {
 				case nv.run >= 0 || nv.suspects == 1 && w.again[member{i, need.Check}]:
 				case !w.base[need.Check] && nv.ahead == 0 && nv.suspects == 1:
-					if edge := w.control(need.Check); !controls[need.Check] && w.running(edge) < 0 {
-						controls[need.Check] = true
-						tasks = append(tasks, task{entry: i, need: k, order: n, edge: edge, needed: 1, minutes: need.Minutes, pool: pool, control: true,
-							why: c.Name + " failed on a base that nobody has tested; the base alone tells who is to blame"})
-					} else if r := w.running(edge); r >= 0 {
-						w.needed[r] = 1
-					}
+					tasks = w.test(tasks, task{entry: i, need: k, order: n, needed: 1, minutes: need.Minutes, pool: pool,
+						why: c.Name + " failed on a base that nobody has tested; the base alone tells who is to blame"})
 				case rerun:
 					single.edge, single.why = nv.edge, fmt.Sprintf("%s failed %d times, which may be a flake; run again before anybody is blamed", c.Name, nv.fails)
 					tasks = append(tasks, single)
@@ -119,9 +128,6 @@ func (w *world) work(p *Plan) {
 				reason = cmp.Or(reason, "waits for a slot for "+c.Name)
 			}
 		}
-		if v.yields {
-			w.yield(p, i)
-		}
 		w.wait(p, i, cmp.Or(reason, "passed its checks; waits for what stands before it"))
 	}
 	left := w.left()
@@ -129,6 +135,74 @@ func (w *world) work(p *Plan) {
 	w.fill(p, tasks, free, &open)
 	w.explore(p, open, free, left)
 	w.sweep(p)
+}
+
+// test adds a control run of the base to the tasks, unless it is known to pass, or the run is there already.
+func (w *world) test(tasks []task, t task) []task {
+	check := w.Entries[t.entry].Needs[t.need].Check
+	t.edge, t.control = w.control(check), true
+	if r := w.running(t.edge); r >= 0 {
+		w.needed[r] = max(w.needed[r], t.needed)
+		return tasks
+	}
+	if w.base[check] || slices.ContainsFunc(tasks, func(o task) bool { return o.edge == t.edge }) {
+		return tasks
+	}
+	return append(tasks, t)
+}
+
+const (
+	mends    = 0.2 // chance that an entry mends what fails on the base, or that the failure was a flake after all
+	stubborn = 8   // runs that fail on the base until nobody asks again
+)
+
+// mend adds the runs that tell whether an entry that waits for the base to be mended is what mends it: each check once, alone on the base. If all of them
+// pass it can land, and the base is good again. The base itself is run again a few times too..
+func (w *world) mend(tasks []task, n, i int) []task {
+	e, v := &w.Entries[i], &w.views[i]
+	chance := mends
+	if e.Urgent {
+		chance = 1
+	}
+	for k, need := range e.Needs {
+		c := &w.Checks[need.Check]
+		if pool, known := w.pools[c.Label]; known && w.baseFails(need.Check) && w.Ledger.Of(w.control(need.Check)).Fails < stubborn {
+			tasks = w.test(tasks, task{entry: i, need: k, order: n, needed: mends, minutes: need.Minutes, pool: pool,
+				why: c.Name + " fails on the base; run again, since nothing goes on until it passes"})
+		}
+	}
+	var tries []task
+	tier := 0
+	for k := range e.Needs {
+		nv, need := &v.needs[k], &e.Needs[k]
+		c := &w.Checks[need.Check]
+		if c.Tier > tier && len(tries) > 0 {
+			break
+		}
+		tier = c.Tier
+		pool, known := w.pools[c.Label]
+		if !known {
+			break
+		}
+		try := task{entry: i, need: k, order: n, edge: w.edge(need.Check, nv), needed: chance, minutes: need.Minutes, pool: pool,
+			why: "a check fails on the base; this tells whether the entry mends it"}
+		if !w.base[need.Check] {
+			try.edge.From = Nothing // a step from what fails proves nothing
+		}
+		if verdict := w.Ledger.Of(try.edge); verdict.Fails > 0 || verdict.Lost+verdict.Late > w.o.Retries {
+			return tasks
+		} else if verdict.Passes == 0 && !w.Ledger.Proven(need.Check, nv.to) {
+			tries = append(tries, try)
+		}
+	}
+	for _, t := range tries {
+		if r := v.needs[t.need].run; r >= 0 {
+			w.needed[r] = max(w.needed[r], chance)
+		} else {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks
 }
 
 // support keeps the runs that the proof of a state hangs on, so many steps down.
@@ -146,17 +220,27 @@ func (w *world) support(t int, at State, path float64, steps int) {
 	}
 }
 
-// yield asks that an entry stand last that failed on the base alone.
-func (w *world) yield(p *Plan, i int) {
-	for k := range w.views[i].needs {
-		if nv := &w.views[i].needs[k]; nv.pos < len(w.lists[w.Entries[i].Needs[k].Check])-1 {
-			p.Yield = append(p.Yield, w.Entries[i].ID)
-			return
+// yield reports whether an entry is to stand last from now on, since anybody would wait for it: one that failed on the base alone. What depends on one
+// that is moved goes with it.
+func (w *world) yield(i int, moved map[ID]bool) bool {
+	e, v := &w.Entries[i], &w.views[i]
+	if slices.ContainsFunc(e.DependsOn, func(d ID) bool { return moved[d] }) {
+		return true
+	}
+	if !v.yields || v.stuck != "" {
+		return false
+	}
+	for k := range v.needs {
+		for _, m := range w.lists[e.Needs[k].Check][v.needs[k].pos+1:] {
+			if !w.views[m.entry].yields {
+				return true
+			}
 		}
 	}
+	return false
 }
 
-// barred says why nothing starts for an entry.
+// barred says why nothing starts for an entry that is the n-th in the window.
 func (w *world) barred(n, i int) string {
 	e, v := &w.Entries[i], &w.views[i]
 	switch {
@@ -164,7 +248,7 @@ func (w *world) barred(n, i int) string {
 		return "the queue is frozen: " + w.Frozen
 	case v.stuck != "":
 		return v.stuck
-	case w.o.Window > 0 && n >= w.o.Window:
+	case w.o.Window > 0 && n > w.o.Window && !v.yields:
 		return "behind the window"
 	}
 	return ""
@@ -345,6 +429,9 @@ func (w *world) start(p *Plan, t task) {
 // tuple lists the entries beyond the base that a task's run depends on.
 func (w *world) tuple(t task) []ID {
 	var set []ID
+	if w.views[t.entry].yields {
+		return w.movers(set, t.entry, t.edge.Check) // alone
+	}
 	for _, m := range w.lists[t.edge.Check][:w.views[t.entry].needs[t.need].pos] {
 		if w.views[m.entry].in != slices.Contains(t.flips, m.entry) {
 			set = w.movers(set, m.entry, t.edge.Check)

@@ -1,6 +1,7 @@
 package speculate
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -26,10 +27,9 @@ type needView struct {
 	path     float64
 	edge     Edge // that failed
 	fails    int
-	suspects int     // how many could be to blame for it
-	bad      float64 // chance that this entry is
-	flake    float64 // chance that nobody is
-	frozen   bool
+	suspects int           // how many could be to blame for it
+	bad      float64       // chance that this entry is
+	flake    float64       // chance that nobody is
 	doomed   bool          // it stands on a tuple that failed; which entry of that is to blame is not known yet
 	doubts   [doubts]doubt // the most doubtful entries before it, most doubtful first; a ratio of 0 ends them
 }
@@ -45,7 +45,8 @@ type view struct {
 	stuck   string // why nothing can run for it
 	out     bool   // of the landing
 	batch   bool   // shares the blame of a failed batch
-	// yields: it failed on the base alone, and is run again to rule out a flake; those behind it do not wait for that.
+	// yields: it is judged as if it stood last, so that nobody waits for it: it failed on the base alone and is run again to rule out a flake, or it
+	// cannot be tested for now.
 	yields bool
 }
 
@@ -68,6 +69,7 @@ type world struct {
 	units     [][]*Entry // by unit: the entries of a batch; nil for one entry
 	o         Options
 	order     []int
+	at        []int // by unit: its place in the order
 	index     map[ID]int
 	circular  []int // entries that depend on themselves, though they should be one change set
 	views     []view
@@ -90,7 +92,7 @@ type world struct {
 
 func newWorld(s *Snapshot, o Options, batches [][]ID) *world {
 	s, units, order, circular := merge(s, batches)
-	w := &world{Snapshot: s, o: o, units: units, order: order, index: indexOf(s.Entries, units), circular: circular, views: make([]view, len(s.Entries)),
+	w := &world{Snapshot: s, o: o, units: units, order: order, index: indexOf(s.Entries, units), circular: circular, at: make([]int, len(order)), views: make([]view, len(s.Entries)),
 		lists: make([][]member, len(s.Checks)), base: make([]bool, len(s.Checks)), forced: map[int]float64{}, runs: make(map[place]int, len(s.Runs)),
 		pools: make(map[string]int, len(s.Pools)), cur: make([]State, len(s.Checks)), full: make([]State, len(s.Checks)), path: make([]float64, len(s.Checks)),
 		since: make([][]int, len(s.Checks)), doubts: make([][]doubt, len(s.Checks)), ahead: make([]int, len(s.Checks)), doomed: make([]bool, len(s.Checks)), again: map[member]bool{}, needed: make([]float64, len(s.Runs)), suspect: make([]float64, len(s.Entries))}
@@ -110,6 +112,9 @@ func newWorld(s *Snapshot, o Options, batches [][]ID) *world {
 	}
 	for i, p := range s.Pools {
 		w.pools[p.Label] = i
+	}
+	for n, i := range order {
+		w.at[i] = n
 	}
 	count := make([]int, len(s.Checks))
 	total := 0
@@ -185,8 +190,18 @@ func (w *world) judgeEntry(i int) bool {
 	}
 	share, clean := 0.0, 1.0
 	certain := true
+	if why := w.untestable(i); why != "" && v.gone == "" && !v.yields {
+		v.yields, v.stuck = true, why
+	}
+	if v.yields {
+		w.setAside(i)
+		return true
+	}
 	for k, n := range e.Needs {
-		if odds := passOdds(prior * blame(w.Checks[n.Check]) / blames); n.Failed > 0 && !w.o.Coin && odds/(odds+math.Pow(w.o.Flake, float64(n.Failed))) >= 0.9 {
+		if n.Failed == 0 || w.o.Coin || w.Ledger.Proven(n.Check, w.Base[n.Check].Plus(e.digest(k))) {
+			continue
+		}
+		if odds := passOdds(prior * blame(w.Checks[n.Check]) / blames); odds/(odds+math.Pow(w.o.Flake, float64(n.Failed))) >= 0.9 {
 			v.yields, v.refuted = true, k
 		}
 	}
@@ -194,18 +209,13 @@ func (w *world) judgeEntry(i int) bool {
 		n, nv := &e.Needs[k], &v.needs[k]
 		t := n.Check
 		*nv = needView{from: w.cur[t], to: w.cur[t].Plus(e.digest(k)), pos: nv.pos, ahead: w.ahead[t], doomed: w.doomed[t], run: -1, path: w.path[t]}
-		copy(nv.doubts[:], w.doubts[t])
-		if v.yields {
-			nv.from, nv.to, nv.ahead, nv.path, nv.doomed = w.Base[t], w.Base[t].Plus(e.digest(k)), 0, 1, false
+		if copy(nv.doubts[:], w.doubts[t]); v.yields {
+			*nv = needView{from: w.Base[t], to: w.Base[t].Plus(e.digest(k)), pos: nv.pos, run: -1, path: 1}
 		}
 		if r, ok := w.runs[place{t, nv.to}]; ok {
 			nv.run = r
 		}
 		w.look(t, nv)
-		nv.frozen = !w.base[t] && w.baseFails(t)
-		if nv.frozen {
-			v.stuck = w.Checks[t].Name + " fails on the base itself"
-		}
 		full := w.full[t].Plus(e.digest(k))
 		nv.whole = nv.status == proven
 		if full != nv.to {
@@ -240,7 +250,7 @@ func (w *world) judgeEntry(i int) bool {
 	if v.gone != "" || v.stuck != "" {
 		v.p = 0
 	}
-	v.in = v.p >= 0.5
+	v.in = v.p >= 0.5 && !v.yields
 	if v.yields {
 		for k := range v.needs {
 			v.needs[k].whole = w.Ledger.Proven(e.Needs[k].Check, w.full[e.Needs[k].Check])
@@ -249,6 +259,31 @@ func (w *world) judgeEntry(i int) bool {
 	}
 	w.enter(i)
 	return true
+}
+
+// untestable says why nothing can prove an entry for now: a check fails on the base itself and not with the entry, or there is nothing to run it on.
+func (w *world) untestable(i int) string {
+	e := &w.Entries[i]
+	for k := range e.Needs {
+		t := e.Needs[k].Check
+		if !w.base[t] && w.baseFails(t) && !w.Ledger.Proven(t, w.Base[t].Plus(e.digest(k))) {
+			return w.Checks[t].Name + " fails on the base itself"
+		}
+	}
+	return ""
+}
+
+// setAside judges an entry that nobody waits for and that waits for others itself.
+func (w *world) setAside(i int) {
+	e, v := &w.Entries[i], &w.views[i]
+	v.p, v.in = 0, false
+	for k := range e.Needs {
+		nv, t := &v.needs[k], e.Needs[k].Check
+		*nv = needView{from: w.Base[t], to: w.Base[t].Plus(e.digest(k)), pos: nv.pos, run: -1, path: 1, whole: w.Ledger.Proven(t, w.full[t])}
+		if r, ok := w.runs[place{t, nv.to}]; ok {
+			nv.run = r
+		}
+	}
 }
 
 func blame(c Check) float64 {
@@ -276,12 +311,15 @@ func (w *world) outside(i int) float64 {
 			if !w.views[j].in && v.stuck == "" {
 				v.stuck = "waits for what it depends on, which will probably not land"
 			}
+			if w.views[j].yields {
+				v.yields, v.stuck = true, cmp.Or(v.stuck, "waits for what it depends on, which is run again")
+			}
 		case w.Landed == nil || !w.Landed(d):
 			v.gone, v.why = "what it depends on has left the queue", Dependent
 		}
 	}
 	for _, c := range e.Clashes {
-		if j, live := w.index[c]; live && byRank(w.Entries[j], *e) < 0 {
+		if j, live := w.index[c]; live && w.at[j] < w.at[i] && !w.views[j].yields {
 			chance *= 1 - w.views[j].p
 			if w.views[j].in {
 				v.stuck = "does not merge with an entry before it that will probably land"
@@ -308,7 +346,7 @@ func (w *world) look(t int, nv *needView) {
 		nv.status = proven
 	case slices.ContainsFunc(n.passed, func(from State) bool { return from == nv.from || w.alive(t, from, 8) }):
 		nv.status = passed
-	case len(n.passed) == 0 && len(n.failed) > 0:
+	case len(n.failed) > 0 && (len(n.passed) == 0 || slices.Contains(n.failed, nv.from)):
 		nv.status = failing
 		nv.edge = Edge{t, n.failed[0], nv.to}
 		for _, from := range n.failed {
@@ -451,7 +489,10 @@ func addDoubt(list []doubt, d doubt) []doubt {
 // control is the run that tells whether a base that nobody has proven passes a check.
 func (w *world) control(t int) Edge { return Edge{t, Nothing, w.Base[t]} }
 
+// baseFails reports whether the base itself fails a check: more than once, and so often that flakes are ruled out. That somebody broke it is as likely
+// beforehand as not, since nobody asks before something has failed on it.
 func (w *world) baseFails(t int) bool {
 	v := w.Ledger.Of(w.control(t))
-	return v.Passes == 0 && v.Fails >= 2
+	flake := math.Pow(w.o.Flake, float64(v.Fails))
+	return v.Passes == 0 && v.Fails >= 2 && (flake/(1+flake) <= w.o.Doubt || v.Fails >= w.o.MaxFails)
 }

@@ -86,6 +86,10 @@ func (y *yard) settle() {
 				}
 			}
 		}
+		base, digests := slices.Clone(y.s.Base), map[speculate.ID]speculate.State{}
+		for _, e := range y.s.Entries {
+			digests[e.ID] = e.Digest
+		}
 		p := y.planner.Plan(&y.s)
 		y.last, y.s.Memory = p, p.Memory
 		for _, c := range p.Cancel {
@@ -123,6 +127,13 @@ func (y *yard) settle() {
 			y.s.Entries = append(y.s.Entries, e)
 		}
 		for _, st := range p.Start {
+			to := base[st.Edge.Check]
+			for _, id := range st.Set {
+				to = to.Plus(digests[id])
+			}
+			if to != st.Edge.To {
+				y.t.Fatalf("a run of %s is for another tuple than the base and %v", y.s.Checks[st.Edge.Check].Name, st.Set)
+			}
 			y.runs++
 			y.started++
 			y.s.Runs = append(y.s.Runs, speculate.Run{ID: y.runs, Edge: st.Edge, Set: st.Set, Covers: st.Covers, Left: st.Minutes})

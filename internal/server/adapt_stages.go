@@ -49,7 +49,11 @@ func (l landedChanges) Named(ctx context.Context, name string) (integration.Chan
 	if c.State == plan.Abandoned {
 		named.Gone = "is " + string(c.State) + ": " + c.Reason
 	}
-	if v, vetoed := c.Vetoed(); vetoed {
+	v, lost, err := l.s.change.Unapproved(ctx, c)
+	if err != nil {
+		return integration.Change{}, false, err
+	}
+	if lost {
 		named.Vetoed, named.Since = fmt.Sprintf("%s votes %+d", v.By, v.Value), v.Time
 		if v.Message != "" {
 			named.Vetoed += ": " + v.Message

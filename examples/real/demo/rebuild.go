@@ -111,7 +111,7 @@ func (s *story) edit(ctx context.Context, file, text, message string) (n counts,
 	if e.Type != "integration.entry.landed" {
 		return n, fmt.Errorf("%s has ended with %s: %s", e.Subject, e.Type, e.Reason)
 	}
-	for _, wave := range s.ledger.since(seq, "build.wave.finished") {
+	for i, wave := range s.ledger.since(seq, "build.wave.finished") { // of the candidate; its experiments and its landing ask for all of it again
 		id := id(wave)
 		var w struct {
 			Counts counts
@@ -120,8 +120,10 @@ func (s *story) edit(ctx context.Context, file, text, message string) (n counts,
 			return n, err
 		}
 		fmt.Printf("  wave %s: %d components built, %d reused, %d cut off\n", id, w.Counts.Built, w.Counts.Reused, w.Counts.CutOff)
-		n.Built, n.Reused, n.CutOff = n.Built+w.Counts.Built, n.Reused+w.Counts.Reused, n.CutOff+w.Counts.CutOff
-		n.Failed, n.Skipped = n.Failed+w.Counts.Failed, n.Skipped+w.Counts.Skipped
+		n.Built, n.Failed, n.Skipped = n.Built+w.Counts.Built, n.Failed+w.Counts.Failed, n.Skipped+w.Counts.Skipped
+		if i == 0 {
+			n.Reused, n.CutOff = w.Counts.Reused, w.Counts.CutOff
+		}
 	}
 	return n, nil
 }

@@ -127,6 +127,57 @@ func TestTestsOfWhatIsNoMoreAreCancelled(t *testing.T) {
 	}
 }
 
+func TestApprovalIsLostAfterLanding(t *testing.T) {
+	db := storetest.Open(t, change.Routes()...)
+	y := open(t, db, t.TempDir())
+	base := y.found(map[string]string{"a": "1\n"})
+	y.propose(y.commit(base, "fix: one", map[string]string{"a": "2\n"}))
+	y.drain()
+	y.finish("change-1.1", nil)
+	y.approve(1)
+	landed := y.want(1, plan.Landed)
+	lost := func(want bool, by string) {
+		t.Helper()
+		c, err := y.changes.Change(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, is, err := y.changes.Unapproved(t.Context(), c); err != nil || is != want || is && v.By != by {
+			t.Errorf("approval lost: %v, by %+v, %v; want %v, by %q", is, v, err, want, by)
+		}
+		if c.State != plan.Landed || c.Reason != landed.Reason {
+			t.Errorf("the change is %s: %s", c.State, c.Reason)
+		}
+	}
+	approver := ""
+	for _, v := range landed.Votes {
+		if v.Value == 2 {
+			approver = v.By
+		}
+	}
+	vote := func(by string, value int) {
+		t.Helper()
+		if _, err := y.changes.Vote(t.Context(), 1, change.Voter{Name: by, Gatekeeper: true}, value, 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		y.drain()
+	}
+	lost(false, "")
+	_, err := y.changes.Vote(t.Context(), 1, change.Voter{Name: "dora"}, -1, 0, "")
+	wantKind(t, err, slipway.Conflict, "landed")
+	vote("greg", -2)
+	lost(true, "greg")
+	vote("greg", 0)
+	lost(false, "")
+	vote(approver, 0) // the only +2
+	lost(true, approver)
+	vote("greg", 2)
+	lost(false, "")
+	vote("greg", 0)
+	y.catalog.review["ferry"] = spec.Review{Approve: "automatic"}
+	lost(false, "") // no person's approval was needed
+}
+
 func TestAutomaticAndFailedAndWaived(t *testing.T) {
 	db := storetest.Open(t, change.Routes()...)
 	y := open(t, db, t.TempDir())

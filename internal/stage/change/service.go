@@ -141,7 +141,8 @@ type Voter struct {
 
 // Vote records an opinion on the current patchset, replacing the voter's earlier one on it. Only gatekeepers vote -2, which
 // holds the change back, and +2, which approves it. Patchset is the one that was looked at, 0 for the current one; another
-// one has come meanwhile: Conflict. On a change that has landed only gatekeepers vote: -2 keeps it from being released.
+// one has come meanwhile: Conflict. On a change that has landed only gatekeepers vote: what takes its approval
+// away keeps it from being released.
 func (s *Service) Vote(ctx context.Context, number int64, by Voter, value, patchset int, message string) (Change, error) {
 	switch {
 	case value < -2 || value > 2:
@@ -165,6 +166,32 @@ func (s *Service) Vote(ctx context.Context, number int64, by Voter, value, patch
 		}
 		return s.tellProducts(ctx, tx, *c, slipway.ChangeVoted, by.Name, reason)
 	})
+}
+
+// Unapproved returns the gatekeeper's vote that took a change's approval from it after it landed: a -2, or one in the place of the last +2 where
+// a product asks for one.
+func (s *Service) Unapproved(ctx context.Context, c Change) (by Vote, ok bool, err error) {
+	if c.Landed == nil {
+		return by, false, nil
+	}
+	approved := false
+	for _, v := range c.Votes {
+		if !v.Gatekeeper || v.Patchset != c.Current().Number {
+			continue
+		}
+		approved = approved || v.Value == 2
+		if v.Value == -2 {
+			return v, true, nil
+		}
+		if v.Time.After(c.Landed.Time) {
+			by = v
+		}
+	}
+	if approved || by.By == "" {
+		return by, false, nil
+	}
+	automatic, err := s.automatic(ctx, c)
+	return by, !automatic, err
 }
 
 // Abandon gives a change up. Its author may, and gatekeepers.

@@ -102,16 +102,6 @@ func (c Change) ID() string { return strconv.FormatInt(c.Number, 10) }
 // Current is the newest patchset.
 func (c Change) Current() Patchset { return c.Patchsets[len(c.Patchsets)-1] }
 
-// Vetoed returns a gatekeeper's vote that holds the current patchset back, the newest one.
-func (c Change) Vetoed() (veto Vote, ok bool) {
-	for _, v := range c.Votes {
-		if v.Gatekeeper && v.Value == -2 && v.Patchset == c.Current().Number {
-			veto, ok = v, true
-		}
-	}
-	return veto, ok
-}
-
 // Subject is what results and decisions of the current patchset are about: "change/12.1".
 func (c Change) Subject() string {
 	return slipway.Ref("change", fmt.Sprintf("%d.%d", c.Number, c.Current().Number))

@@ -69,7 +69,7 @@ func (s *Service) snapshot(ctx context.Context, p *pass) (*speculate.Snapshot, e
 		pools[c.label] = len(snap.Pools)
 		pool := speculate.Pool{Label: c.label, Weight: rigWeight}
 		if c.Kind == kindBuild {
-			pool.Weight, pool.Total = 1, checksASlot*max(1, slots)
+			pool.Weight, pool.Total = 1, checksASlot*max(2, slots)
 		} else {
 			pool.Total = nodesFor(c.roles, nodes)
 		}

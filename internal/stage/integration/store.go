@@ -57,7 +57,7 @@ type Changes interface {
 type Change struct {
 	Ref, Title, Author string
 	Gone               string    // why it will never land; empty: it has, or may
-	Vetoed             string    // by whom it may not be released, and why, whether it has landed or not
+	Vetoed             string    // by whom it may not be released although it has landed, and why
 	Since              time.Time // of the veto
 }
 

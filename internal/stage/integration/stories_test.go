@@ -550,8 +550,7 @@ func TestABaseThatFailsFreezesTheLaneAndBlamesNobody(t *testing.T) {
 	t.Parallel()
 	w := fleet(t, "")
 	w.clock.Advance(25 * time.Hour) // nobody knows any more whether the base passes
-	rot := []slipway.Outcome{slipway.Fail, slipway.Fail, slipway.Fail, slipway.Fail}
-	w.lab.fate["ring"] = slices.Clone(rot)
+	w.lab.fate["ring"] = slices.Repeat([]slipway.Outcome{slipway.Fail}, 50)
 	w.move("bell", "bell 2")
 	w.move("mast", "mast 2")
 	w.settle()
@@ -569,6 +568,20 @@ func TestABaseThatFailsFreezesTheLaneAndBlamesNobody(t *testing.T) {
 	w.want(2, integration.Landed)
 	if q, err = w.s.Queue(t.Context(), product); err != nil || len(q.Lanes) != 0 {
 		t.Errorf("still frozen: %+v, %v", q.Lanes, err)
+	}
+}
+
+func TestABaseThatFailsForAWhileBlamesNobody(t *testing.T) {
+	t.Parallel()
+	for fails := range 6 {
+		w := fleet(t, "")
+		w.clock.Advance(25 * time.Hour)
+		w.lab.fate["ring"] = slices.Repeat([]slipway.Outcome{slipway.Fail}, fails+2)
+		w.move("bell", "bell 2") // it fails, the base fails, then perhaps the base again
+		w.settle()
+		w.do(w.s.Resume(t.Context(), product, "ada"))
+		w.settle()
+		w.want(2, integration.Landed)
 	}
 }
 

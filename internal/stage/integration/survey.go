@@ -353,6 +353,9 @@ func (s *Service) spent(ctx context.Context, p *pass, states map[string]BaseStat
 func (s *Service) live(ctx context.Context, p *pass, t Trial, states map[string]BaseState) (bool, error) {
 	at := states[t.Check.key()].State
 	if t.Control {
+		if t.Outcome != slipway.Pass && slices.ContainsFunc(p.trials, func(o Trial) bool { return o.mends(t) }) {
+			return false, nil
+		}
 		age := p.now.Sub(t.Ended)
 		return t.To == at && (t.Outcome == slipway.Pass && age < trust || t.Outcome != slipway.Pass && age < tryAgain), nil
 	}

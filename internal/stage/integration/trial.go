@@ -106,6 +106,11 @@ func (t Trial) doubtful(check Check) bool {
 	return t.State == TrialEnded && !t.Control && t.Check == check && t.Outcome == slipway.Fail && !t.Final
 }
 
+// mends reports whether a control run passed after another of the same base failed: what failed until then says nothing of entries.
+func (t Trial) mends(failed Trial) bool {
+	return t.Control && t.State == TrialEnded && t.Outcome == slipway.Pass && t.Check == failed.Check && t.To == failed.To && t.Number > failed.Number
+}
+
 // end writes down how the trial ended.
 func (t *Trial) end(o slipway.Outcome, reason string, at time.Time) {
 	t.State, t.Outcome, t.Reason, t.Ended = TrialEnded, o, reason, at

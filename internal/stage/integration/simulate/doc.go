@@ -4,15 +4,22 @@
 // # What is modelled
 //
 //   - Time is in minutes. Events are arrivals and ends of runs; a policy plans at most every quarter of a minute, as a controller that gathers wakes does.
+//
 //   - Truth does not depend on the policy. An entry fails one of its checks by itself, or with one other entry that was written within a window of
 //     it (a real conflict), or neither. A run fails if its tuple, with what has landed, holds either; else it fails by chance as a flake, or is lost; the chance
 //     is drawn from the seed, the tuple and the number of the try. A run that fails takes between 30 % of its length and all of it. A run for several
 //     entries takes as long as the longest of them would, for every policy: batches are cheap.
+//
 //   - Durations are known to planners within 10 %; nobody knows that a run will end early.
+//
 //   - An accuracy of 97 % is that of the outcome when entries are decided in order of arrival, which is also the oracle's; certainty is calibrated.
 //     The learning predictors see an entry's components and features when it comes, and outcomes as entries end.
+//
 //   - The load is the share of the busiest pool that the oracle keeps busy: each check of each entry once, up to the tier that refutes it. In monorepo
 //     slots follow from the load; in multirepo rigs are given, 1 to 4 for each configuration, and the time between arrivals follows.
+//
+//   - Property tests, not the profiles, also have authors who take entries out, priorities, freezes, and pushes past the queue, good and bad, with entries that
+//     mend what a bad one broke.
 //
 // # What is measured
 //
@@ -32,6 +39,6 @@
 // but its blame fits it. The chance of flakes is told to the planner as it is. Rivals have one queue for the product, as they would be set up; they have no
 // rerun of failures, because those that they stand for have none.
 //
-// The simulator itself refuses a landing whose tuple was not proven or whose truth is bad, a second landing, a certificate that does not hold, and a
-// policy that leaves entries behind.
+// The simulator itself refuses a landing whose tuple was not proven or whose truth is bad, a second landing, a certificate that does not hold, a run for
+// another tuple than it names, and a policy that leaves entries behind or does not come to rest.
 package simulate

@@ -296,6 +296,9 @@ func (w *world) ready() [][]member {
 // entry between them shares a check with the first, which moves back to the second.
 func (w *world) joinable(a, b int) bool {
 	size := max(1, len(w.units[a])) + max(1, len(w.units[b]))
+	if !w.dear(a) && !w.dear(b) {
+		return false
+	}
 	if size > w.o.MaxBatch || w.views[a].p*w.views[b].p < w.o.BatchPass || len(w.Entries[a].Clashes)+len(w.Entries[b].Clashes) > 0 ||
 		w.Entries[a].Urgent != w.Entries[b].Urgent {
 		return false
@@ -322,6 +325,14 @@ func (w *world) joinable(a, b int) bool {
 		}
 	}
 	return true
+}
+
+// dear reports whether a unit has a check in a dear pool. Where all is cheap a batch saves little, and if it fails all in it wait for its parts.
+func (w *world) dear(i int) bool {
+	return slices.ContainsFunc(w.Entries[i].Needs, func(n Need) bool {
+		pool, known := w.pools[w.Checks[n.Check].Label]
+		return known && w.Pools[pool].Weight > 1
+	})
 }
 
 // open reports whether a run may still pass: none of it failed, nor was it lost too often.

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -21,6 +22,9 @@ type task struct {
 	control     bool
 	why         string
 }
+
+// likelier is the chance of being needed below which the likeliest world of an entry far back comes behind the other worlds of those near the front.
+const likelier = 0.4
 
 // work chooses what to start, keep and cancel.
 func (w *world) work(p *Plan) {
@@ -132,8 +136,15 @@ func (w *world) work(p *Plan) {
 	}
 	left := w.left()
 	w.judgeRuns(left)
-	w.fill(p, tasks, free, &open)
+	likely, rest := tasks, []task(nil)
+	if !w.o.Coin && !w.o.Known {
+		slices.SortStableFunc(tasks, func(a, b task) int { return cmp.Compare(b.needed, a.needed) })
+		cut := sort.Search(len(tasks), func(i int) bool { return tasks[i].needed < likelier })
+		likely, rest = tasks[:cut], tasks[cut:]
+	}
+	w.fill(p, likely, free, &open)
 	w.explore(p, open, free, left)
+	w.fill(p, rest, free, &open)
 	w.sweep(p)
 }
 

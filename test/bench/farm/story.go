@@ -145,18 +145,29 @@ func (b *bench) rebuild(ctx context.Context, profile string, cause client.Rebuil
 		}
 		defer pprof.StopCPUProfile()
 	}
+	var last int64
+	for e, err := range b.s.Events(ctx, client.EventFilter{Newest: true, Limit: 1}) {
+		if err != nil {
+			return r, 0, err
+		}
+		last = e.Seq
+	}
 	self, children := processor(unix.RUSAGE_SELF), processor(unix.RUSAGE_CHILDREN)
 	start := time.Now()
 	if r, err = b.s.StartRebuild(ctx, b.product, cause); err != nil {
 		return r, 0, err
 	}
-	err = wait(ctx, "rebuild "+r.ID, func() (bool, error) {
-		r, err = b.s.Rebuild(ctx, r.ID)
-		if err == nil && r.State != "running" && r.State != "passed" {
-			err = fmt.Errorf("rebuild %s is %s: %s", r.ID, r.State, r.Reason)
+	for _, err = range b.s.Follow(ctx, client.EventFilter{Subject: "rebuild/" + r.ID, Type: "build.rebuild."}, last) {
+		if err == nil {
+			r, err = b.s.Rebuild(ctx, r.ID)
 		}
-		return r.State == "passed", err
-	})
+		if err != nil || r.State != "running" {
+			break
+		}
+	}
+	if err == nil && r.State != "passed" {
+		err = fmt.Errorf("rebuild %s is %s: %s", r.ID, r.State, r.Reason)
+	}
 	took = time.Since(start)
 	say("%s: %s: %+v", profile, report.Short(took), r.Counts)
 	if b.profile != "" {

@@ -11,5 +11,6 @@
 // SQL is portable and written by hand; times are microseconds since 1970 in BIGINT columns.
 //
 // Durability: SQLite runs in WAL mode with synchronous=FULL, so that a committed transaction outlives a power cut. Writers that wait at the same
-// time share a commit, and with that the wait for the disk; each returns only after it (see grouping).
+// time share a commit, and with that the wait for the disk; each returns only after it (see grouping). Connections keep the statements that they have
+// parsed (see keepingConn).
 package store

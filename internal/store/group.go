@@ -15,7 +15,8 @@ const maxGroup = 64
 // leaves the transaction open for the next; the last one, or that of a full group, commits for all. So a lone caller waits for
 // nobody, and many at once wait for the disk together.
 //
-// Each caller's part is a savepoint: when its function fails, its part alone is undone. Nobody returns from Update before the commit, also
+// Each caller's part is a savepoint: when its function fails, its part alone is undone. The first part needs none, as the transaction is all its own
+// so far: when it fails, that is undone. Nobody returns from Update before the commit, also
 // not with an error, which may follow from what an earlier part has written. When the commit fails, all parts have failed.
 type grouping struct {
 	turn    chan struct{} // has room for one: it holds what f of a part runs under, and the field open
@@ -28,6 +29,7 @@ type group struct {
 	tx     *sql.Tx
 	parts  int
 	broken error         // the transaction is lost
+	undone bool          // the first part failed, and there is no other
 	done   chan struct{} // closed once err is set
 	err    error         // of the commit
 }
@@ -65,7 +67,7 @@ func (db *DB) part(ctx context.Context, f func(*Tx) error) (g *group, tx *Tx, er
 		db.group.open = g
 	}
 	defer func() { // also when f panics: the others' parts hold
-		if g.parts++; g.broken == nil && g.parts < maxGroup && db.group.waiting.Load() > 0 {
+		if g.parts++; g.broken == nil && !g.undone && g.parts < maxGroup && db.group.waiting.Load() > 0 {
 			return
 		}
 		db.group.open = nil
@@ -80,16 +82,20 @@ func (g *group) run(ctx context.Context, f func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if g.exec("SAVEPOINT part"); g.broken != nil {
-		return g.broken
-	}
 	keep := false
-	defer func() {
-		if !keep {
-			g.exec("ROLLBACK TO part")
+	if g.parts == 0 {
+		defer func() { g.undone = !keep }()
+	} else {
+		if g.exec("SAVEPOINT part"); g.broken != nil {
+			return g.broken
 		}
-		g.exec("RELEASE part")
-	}()
+		defer func() {
+			if !keep {
+				g.exec("ROLLBACK TO part")
+			}
+			g.exec("RELEASE part")
+		}()
+	}
 	err := f()
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -111,6 +117,10 @@ func (g *group) end() {
 	defer close(g.done)
 	if g.broken != nil {
 		g.err = errors.Join(g.broken, g.tx.Rollback())
+		return
+	}
+	if g.undone {
+		_ = g.tx.Rollback() // what fails here has undone it too
 		return
 	}
 	if g.err = g.tx.Commit(); g.err != nil {

@@ -12,6 +12,9 @@
 //	backing   the handler failed: waiting again, 1 s doubling to 5 min later
 //	dead      failed [MaxAttempts] times: seen by people, revived by them or by the next wake
 //
+// Jobs of a kind that can be done together are claimed together and done in one call ([Handler].All), and a kind may rest between its runs
+// ([Handler].Rest); both keep what is woken often from costing a commit each time.
+//
 // A runner that loses its lease has its context cancelled, and whatever it reports afterwards is refused because its
 // epoch is old. A handler is a reconciler: it loads the state of key, decides, commits. It must be idempotent. A wake
 // for later holds until the next run of the pair; a handler that still wants one asks again.

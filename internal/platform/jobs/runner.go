@@ -106,8 +106,11 @@ func (r *Runner) loop(ctx context.Context) {
 	for {
 		changed := r.queue.Changed() // taken before the look, so that a wake in between is seen
 		free := map[string]int{}
+		rest := r.cfg.Poll // until the first of the kinds that rest may run again
 		for kind, h := range r.handlers {
-			if n := h.Slots - busy[kind]; n > 0 && !time.Now().Before(rested[kind]) && (h.All == nil || busy[kind] == 0) {
+			if d := time.Until(rested[kind]); d > 0 {
+				rest = min(rest, d)
+			} else if n := h.Slots - busy[kind]; n > 0 && (h.All == nil || busy[kind] == 0) {
 				free[kind] = n
 			}
 		}
@@ -140,15 +143,7 @@ func (r *Runner) loop(ctx context.Context) {
 		for kind, b := range batches {
 			running.Go(func() { b.run(ctx, r.handlers[kind].All) })
 		}
-		pause := r.pause(ctx)
-		for kind, at := range rested {
-			if d := time.Until(at); d > 0 {
-				pause = min(pause, d)
-			} else {
-				delete(rested, kind)
-			}
-		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(min(r.pause(ctx), rest))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -452,7 +452,7 @@ func infra(err error, said string) error {
 	e := slipway.Errorf(slipway.Unavailable, "the sandbox could not run: %w", err)
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return e.Try("apt-get install bubblewrap util-linux")
+		return e.Try("apt-get install bubblewrap")
 	case strings.Contains(said, "namespace"), strings.Contains(said, "Operation not permitted"), strings.Contains(said, "permission denied"):
 		e = e.Try("allow user namespaces: sysctl -w user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1; in a container, run it with --privileged")
 	}

@@ -67,12 +67,23 @@ func Routes() []jobs.Route {
 	}
 	for _, t := range []slipway.EventType{
 		slipway.EntryQueued, slipway.EntryLanded, slipway.EntryRejected, slipway.EntryDequeued, slipway.QueueFrozen, slipway.QueueResumed,
-		slipway.WaveFinished, slipway.BuildFinished, slipway.BuildReused, slipway.ExperimentStarted, slipway.ExperimentFinished,
+		slipway.WaveFinished, slipway.ExperimentStarted, slipway.ExperimentFinished,
 		slipway.WaiverGranted, slipway.WaiverRevoked, slipway.ProductLoaded, slipway.ChangeVoted,
 	} {
 		routes = append(routes, jobs.Route{On: t, Kind: kindAdvance, Key: jobs.Product})
 	}
+	for _, t := range []slipway.EventType{slipway.BuildFinished, slipway.BuildReused} {
+		routes = append(routes, jobs.Route{On: t, Kind: kindAdvance, Key: ofCandidate})
+	}
 	return routes
+}
+
+// ofCandidate takes the product from the event of a build that is for a candidate; the builds of changes and rebuilds move no queue.
+func ofCandidate(e slipway.Event) (string, bool) {
+	if _, ok := jobs.Linked("candidate")(e); !ok {
+		return "", false
+	}
+	return e.Product, e.Product != ""
 }
 
 // Entries lists entries, oldest first unless the query says otherwise; its states are phases.

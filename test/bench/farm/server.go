@@ -22,6 +22,7 @@ import (
 type server struct {
 	*client.Client
 	data string
+	pid  int
 	env  []string
 	stop func() error
 }
@@ -46,6 +47,7 @@ func up(ctx context.Context, program, dir string, slots int, inside bool) (*serv
 	}
 	var said io.Reader
 	if inside {
+		s.pid = os.Getpid()
 		said = s.inside(ctx, args, log)
 	} else if said, err = s.outside(program, args, log); err != nil {
 		return nil, err
@@ -104,6 +106,7 @@ func (s *server) outside(program string, args []string, log *os.File) (io.Reader
 	if err != nil {
 		return nil, err
 	}
+	s.pid = cmd.Process.Pid
 	s.stop = func() error {
 		err := cmd.Process.Signal(syscall.SIGTERM)
 		killer := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() }) //nolint:errcheck // it may have ended

@@ -23,38 +23,39 @@ type span struct {
 	took []time.Duration
 }
 
-// timeline reads out of the server's database where the time of its tasks went.
-func (b *bench) timeline() ([][]string, error) {
+// timeline reads out of the server's database where the time of its tasks went, and how long slots were theirs: from the claim to the end of
+// the command.
+func (b *bench) timeline() (table [][]string, busy time.Duration, err error) {
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(b.s.data, "slipway.db")+"?mode=ro&_pragma=busy_timeout(10000)")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer db.Close()
 	rows, err := db.Query(`SELECT doc FROM tasks WHERE state = 'done' ORDER BY ord`)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer rows.Close()
 	spans := []span{
 		{what: "waits in the queue"}, {what: "claimed, until the worker begins"}, {what: "inputs are laid out"}, {what: "the sandbox is begun"},
 		{what: "the sandbox, from its start to its end"}, {what: "outputs are stored"}, {what: "until the end is recorded"},
 	}
-	var claims, ends []time.Time
+	var claims, free []time.Time
 	for rows.Next() {
 		var doc string
 		var t farm.Task
 		if err := rows.Scan(&doc); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if err := json.Unmarshal([]byte(doc), &t); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if t.Result == nil || t.Claimed.IsZero() {
 			continue
 		}
 		r := &repb.ActionResult{}
 		if err := proto.Unmarshal(t.Result.Action, r); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		m := r.ExecutionMetadata
 		at := []time.Time{t.Queued, t.Claimed}
@@ -65,13 +66,13 @@ func (b *bench) timeline() ([][]string, error) {
 		for i := range spans {
 			spans[i].took = append(spans[i].took, at[i+1].Sub(at[i]))
 		}
-		claims, ends = append(claims, t.Claimed), append(ends, t.Finished)
+		claims, free = append(claims, t.Claimed), append(free, m.ExecutionCompletedTimestamp.AsTime())
+		busy += free[len(free)-1].Sub(t.Claimed)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	spans = append(spans, span{what: "a slot's time between the end of one and the next claim", took: gaps(claims, ends, b.slots)})
-	var table [][]string
+	spans = append(spans, span{what: "from the end of a command to the next claim of its slot", took: gaps(claims, free, b.slots)})
 	for _, s := range spans {
 		if len(s.took) == 0 {
 			continue
@@ -86,7 +87,7 @@ func (b *bench) timeline() ([][]string, error) {
 	for _, row := range table {
 		say("%s", strings.Join(row, " | "))
 	}
-	return table, nil
+	return table, busy, nil
 }
 
 // gaps pairs the ends with the claims that followed: while all slots are in use, the nth end frees the slot of claim n+slots.

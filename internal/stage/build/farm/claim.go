@@ -103,7 +103,7 @@ func (f *Farm[T]) take(ctx context.Context, p plan.Task, r ClaimRequest) (*Claim
 	if hit.Key != "" && complete(ctx, f.cas, hit.Result) == nil {
 		return nil, f.endCached(ctx, t.ID, hit)
 	}
-	log, err := f.Logs.begin(t.ID, t.Header, f.cfg.Secrets(ctx))
+	log, err := f.Logs.begin(t.ID, t.Header, f.cfg.Secrets(ctx), r.local)
 	if err != nil {
 		return nil, err
 	}

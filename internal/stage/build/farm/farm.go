@@ -103,7 +103,7 @@ func New[T Tx](st slipway.Store[T], cas artifact.Store, owners map[string]Owner[
 		return nil, slipway.Errorf(slipway.Unavailable, "open the farm: %w", err)
 	}
 	return &Farm[T]{
-		store: st, cas: cas, owners: owners, cfg: cfg, Logs: &Logs{dir: filepath.Clean(cfg.Logs), grew: map[string]chan struct{}{}},
+		store: st, cas: cas, owners: owners, cfg: cfg, Logs: &Logs{dir: filepath.Clean(cfg.Logs), grew: map[string]chan struct{}{}, short: map[string]*liveLog{}},
 		held: map[string]*held{}, workers: map[string]*worker{}, used: map[string]*usage{}, ended: map[string][]*call{}, changed: make(chan struct{}),
 	}, nil
 }

@@ -21,7 +21,6 @@ import (
 	"slipway.dev/slipway/internal/stage/compose"
 	"slipway.dev/slipway/internal/stage/deploy"
 	"slipway.dev/slipway/internal/stage/integration"
-	iplan "slipway.dev/slipway/internal/stage/integration/plan"
 	"slipway.dev/slipway/internal/store"
 	"slipway.dev/slipway/internal/store/storetest"
 )
@@ -124,11 +123,11 @@ func collectOnce(t *testing.T, db *store.DB, seed uint64) {
 			tx.Waves().Put(ctx, build.Wave{Request: slipway.WaveRequest{ID: id("queued")}, State: slipway.WavePassed, Finished: long}),
 			tx.Orders().Put(ctx, build.Order{Request: slipway.WaveRequest{ID: id("queued")}}),
 			tx.Items().Put(ctx, build.Item{Wave: id("queued"), Action: "a", Artifact: any(true)}),
-			tx.Entries().Put(ctx, integration.Entry{Number: int64(seed)*10 + 1, Phase: iplan.Testing, Wave: id("queued")}),
+			tx.Entries().Put(ctx, integration.Entry{Number: int64(seed)*10 + 1, Phase: integration.Testing, Wave: id("queued")}),
 			tx.Waves().Put(ctx, build.Wave{Request: slipway.WaveRequest{ID: id("landed")}, State: slipway.WavePassed, Finished: long}),
 			tx.Orders().Put(ctx, build.Order{Request: slipway.WaveRequest{ID: id("landed")}}),
 			tx.Items().Put(ctx, build.Item{Wave: id("landed"), Action: "a", Artifact: any(false)}),
-			tx.Entries().Put(ctx, integration.Entry{Number: int64(seed)*10 + 2, Phase: iplan.Landed, Wave: id("landed")}),
+			tx.Entries().Put(ctx, integration.Entry{Number: int64(seed)*10 + 2, Phase: integration.Landed, Wave: id("landed")}),
 			tx.Waves().Put(ctx, build.Wave{Request: slipway.WaveRequest{ID: id("stuck")}, State: slipway.WaveFailed, Finished: long}),
 			tx.Orders().Put(ctx, build.Order{Request: slipway.WaveRequest{ID: id("stuck")}}),
 			tx.Items().Put(ctx, build.Item{Wave: id("stuck"), Action: "a", Artifact: any(false)}),

@@ -215,7 +215,7 @@ func TestGuide(t *testing.T) {
 		if strings.HasPrefix(example, "component:") {
 			_, err = ParseComponent([]byte(example), "guide")
 		} else {
-			_, err = ParseProduct([]byte("product: ferry\ncomponents: {libtide: }\nconfigurations: {deck: }\n"+example), "guide")
+			_, err = ParseProduct([]byte("product: ferry\ncomponents: {libtide: , libwire: }\nconfigurations: {deck: }\n"+example), "guide")
 		}
 		if err != nil {
 			t.Errorf("%v\n%s", err, example)

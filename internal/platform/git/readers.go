@@ -198,7 +198,7 @@ func (x *reader) contents(expr string) (object, []byte, error) {
 // walked bounds the commits that a kept process is asked for one by one; git itself looks further back faster.
 const walked = 16
 
-// touched returns the commits up to id that changed the folder at path, newest first, at most limit. It knows short straight histories only: ok is false where
+// touched returns the commits up to id that changed the folder at path (all of them where path is ""), newest first, at most limit. It knows short straight histories only: ok is false where
 // there is a merge on the way, where it is long, and where path is no folder.
 func (x *reader) touched(id, path string, limit int) (found []Commit, ok bool, err error) {
 	var later Commit // the one looked at before, and what it has at path
@@ -227,7 +227,7 @@ func (x *reader) touched(id, path string, limit int) (found []Commit, ok bool, e
 				}
 			}
 		}
-		if n > 0 && here != had {
+		if n > 0 && (path == "" || here != had) {
 			if found = append(found, later); len(found) == limit {
 				return found, true, nil
 			}

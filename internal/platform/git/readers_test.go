@@ -37,6 +37,10 @@ func TestReadersSayTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	empty, err := plain.WriteCommit(t.Context(), git.NewCommit{Tree: c.Tree, Author: who, Committer: who, Message: "nothing changes", Parents: []string{side}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var readers git.Readers
 	defer readers.Close()
 	kept := plain.Reading(&readers)
@@ -48,7 +52,7 @@ func TestReadersSayTheSame(t *testing.T) {
 			t.Errorf("%s: %v %v, want %v %v", what, got, gotErr, want, wantErr)
 		}
 	}
-	revs := append([]string{merge, side, git.Zero, strings.Repeat("ab", 20), "main", c.Tree}, ids...)
+	revs := append([]string{merge, empty, side, git.Zero, strings.Repeat("ab", 20), "main", c.Tree}, ids...)
 	for _, rev := range revs {
 		for _, p := range []string{"", "a", "a/x", "b", "b/deep", "with space", "many", "late", "nowhere", "a/x/y"} {
 			what := rev[:4] + ":" + p

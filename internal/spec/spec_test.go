@@ -222,7 +222,7 @@ func TestGuide(t *testing.T) {
 		}
 		read++
 	}
-	if read != 3 {
+	if read != 4 {
 		t.Errorf("%d examples", read)
 	}
 }

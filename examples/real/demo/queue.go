@@ -61,7 +61,7 @@ func (s *story) second(ctx context.Context) error {
 	rules, _, _ := strings.Cut(string(text), "compose:")
 	rules = strings.ReplaceAll(rules, "product: "+product+"\n", "product: "+serial+"\n")
 	rules = strings.ReplaceAll(rules, ", go-runtime", "") // no check that is known to fail: nothing to waive
-	if err := os.WriteFile(file, []byte(rules+"queue: {policy: serial}\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(rules+"queue: {policy: serial, flakes: {reruns: 2}}\n"), 0o644); err != nil {
 		return err
 	}
 	if err := s.commit(ctx, dir, "product.yaml", "feat: a serial queue"); err != nil {

@@ -70,14 +70,10 @@ func (s *Service) reconcileBuild(ctx context.Context, id string) error {
 }
 
 // ensure returns a build's attestation, which it makes when there is none or its parts are gone from the store. ok is false when the
-// build has nothing to signing.
+// build has nothing to sign.
 func (s *Service) ensure(ctx context.Context, id string) (a Attestation, ok bool, err error) {
-	a, err = s.attestation(ctx, BuildAttestation(id))
-	switch {
-	case err == nil && s.holds(ctx, a.Envelope) && s.holds(ctx, a.SBOM):
-		return a, true, nil
-	case err != nil && !slipway.Is(err, slipway.NotFound):
-		return a, false, err
+	if a, ok, err = s.attested(ctx, id); ok || err != nil {
+		return a, ok, err
 	}
 	d, ok, err := s.draft(ctx, id)
 	if err != nil || !ok {
@@ -88,6 +84,15 @@ func (s *Service) ensure(ctx context.Context, id string) (a Attestation, ok bool
 		return a, false, err
 	}
 	return all[0], true, nil
+}
+
+// attested returns a build's attestation if there is one with all its parts.
+func (s *Service) attested(ctx context.Context, id string) (a Attestation, ok bool, err error) {
+	a, err = s.attestation(ctx, BuildAttestation(id))
+	if slipway.Is(err, slipway.NotFound) {
+		return a, false, nil
+	}
+	return a, err == nil && s.holds(ctx, a.Envelope) && s.holds(ctx, a.SBOM), err
 }
 
 // draft is an attestation with what belongs to it, before it is signed.
@@ -127,12 +132,10 @@ type together interface {
 func (s *Service) reconcileBuilds(ctx context.Context, ids []string) error {
 	var drafts []draft
 	for _, id := range ids {
-		a, err := s.attestation(ctx, BuildAttestation(id))
-		if err == nil && s.holds(ctx, a.Envelope) && s.holds(ctx, a.SBOM) {
-			continue
-		}
-		if err != nil && !slipway.Is(err, slipway.NotFound) {
+		if _, ok, err := s.attested(ctx, id); err != nil {
 			return err
+		} else if ok {
+			continue
 		}
 		d, ok, err := s.draft(ctx, id)
 		if err != nil {

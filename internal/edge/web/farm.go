@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -114,5 +113,3 @@ func taskLink(t farm.Task) string {
 
 // ago words how long something has lasted already.
 func ago(since time.Time) string { return took(since, time.Now()) }
-
-func plainCount(n int) string { return strconv.Itoa(n) }

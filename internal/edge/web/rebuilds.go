@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"slipway.dev/slipway/internal/platform/auth"
@@ -156,7 +157,7 @@ func countsOf(n slipway.WaveCounts) string {
 		says string
 	}{{n.Built, "built"}, {n.Reused, "reused"}, {n.CutOff, "cut off early"}, {n.Failed, "failed"}, {n.Skipped, "skipped"}} {
 		if p.n > 0 {
-			parts = append(parts, plainCount(p.n)+" "+p.says)
+			parts = append(parts, strconv.Itoa(p.n)+" "+p.says)
 		}
 	}
 	return strings.Join(parts, ", ")

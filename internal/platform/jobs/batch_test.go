@@ -18,6 +18,7 @@ type heap struct {
 	due     []string
 	changed chan struct{}
 	ended   chan string // "KEY: ERROR"
+	lost    string      // the key whose lease is lost
 }
 
 func (q *heap) wake(keys ...string) {
@@ -39,7 +40,9 @@ func (q *heap) Claim(_ context.Context, _ string, free map[string]int, _ time.Du
 	return got, nil
 }
 
-func (q *heap) Renew(context.Context, jobs.Claim, time.Duration) (bool, error) { return true, nil }
+func (q *heap) Renew(_ context.Context, c jobs.Claim, _ time.Duration) (bool, error) {
+	return c.Key != q.lost, nil
+}
 
 func (q *heap) Finish(_ context.Context, c jobs.Claim, cause error, _ time.Time, _ bool) error {
 	end := c.Key + ": "
@@ -63,7 +66,7 @@ func (q *heap) Changed() <-chan struct{} {
 
 func begin(t *testing.T, q *heap, h jobs.Handler) {
 	t.Helper()
-	r, err := jobs.NewRunner(q, []jobs.Handler{h}, jobs.Config{Owner: "test"})
+	r, err := jobs.NewRunner(q, []jobs.Handler{h}, jobs.Config{Owner: "test", Lease: 30 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +126,35 @@ func TestManyKeysAreDoneTogetherAndEachWhenThatFails(t *testing.T) {
 	defer mu.Unlock()
 	if len(batches) != 3 || len(batches[0]) != 3 || len(batches[2]) != 2 {
 		t.Error(batches)
+	}
+}
+
+func TestALostLeaseEndsWhatIsDoneTogether(t *testing.T) {
+	q := &heap{changed: make(chan struct{}), ended: make(chan string, 16), lost: "a"}
+	var mu sync.Mutex
+	together := false
+	begin(t, q, jobs.Handler{Kind: "k", Batch: 2,
+		Do: func(_ context.Context, key string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if together {
+				t.Errorf("%s is done by itself while it is done with others", key)
+			}
+			return nil
+		},
+		All: func(ctx context.Context, _ []string) error {
+			mu.Lock()
+			together = true
+			mu.Unlock()
+			<-ctx.Done() // for ever, if nobody ends it
+			mu.Lock()
+			defer mu.Unlock()
+			together = false
+			return context.Cause(ctx)
+		}})
+	q.wake("a", "b")
+	if got := q.endings(t, 1); !got["b: "] {
+		t.Error(got)
 	}
 }
 

@@ -127,7 +127,7 @@ func (r *Runner) loop(ctx context.Context) {
 			do := r.handlers[c.Kind].Do
 			if r.handlers[c.Kind].All != nil && before == nil {
 				if batches[c.Kind] == nil {
-					batches[c.Kind] = &batch{done: make(chan struct{})}
+					batches[c.Kind] = newBatch(ctx)
 				}
 				do = batches[c.Kind].add(c.Key, do)
 			}
@@ -141,7 +141,7 @@ func (r *Runner) loop(ctx context.Context) {
 			})
 		}
 		for kind, b := range batches {
-			running.Go(func() { b.run(ctx, r.handlers[kind].All) })
+			running.Go(func() { b.run(r.handlers[kind].All) })
 		}
 		timer := time.NewTimer(min(r.pause(ctx), rest))
 		select {

@@ -73,12 +73,8 @@ func (s *Service) prepare(ctx context.Context, a plan.Action, req slipway.WaveRe
 		return prepared{}, err
 	}
 	step := rec.Build
-	b := Build{
-		Product: req.Product, Component: a.Component, Check: a.Check,
-		Repo: pin.Repo, Path: pin.Path, Version: pin.Version, Commit: pin.Commit,
-		State: Queued, Waves: []string{req.ID}, For: []string{req.For},
-		Source: src, Inputs: map[string]string{},
-	}
+	b := buildFor(req, pin, a)
+	b.Source = src
 	if b.Extra, err = s.trees.extra(ctx, pin, rec); err != nil {
 		return prepared{}, err
 	}
@@ -103,6 +99,15 @@ func (s *Service) prepare(ctx context.Context, a plan.Action, req slipway.WaveRe
 	}
 	p.build.Key, err = keyOf(p.messages)
 	return p, err
+}
+
+// buildFor is the build of an action as a wave asks for it, before it is known what goes into it.
+func buildFor(req slipway.WaveRequest, pin slipway.Pin, a plan.Action) Build {
+	return Build{
+		Product: req.Product, Component: a.Component, Check: a.Check,
+		Repo: pin.Repo, Path: pin.Path, Version: pin.Version, Commit: pin.Commit,
+		State: Queued, Waves: []string{req.ID}, For: []string{req.For}, Inputs: map[string]string{},
+	}
 }
 
 // keyOf is the digest of the last of an action's messages.

@@ -133,16 +133,7 @@ func (r *recipes) installs(ctx context.Context, req slipway.WaveRequest, found m
 				missing = append(missing, b)
 			}
 		}
-		v := vertices[name]
-		if !slices.Contains(v.Tests, installation) {
-			v.Tests = append(v.Tests, installation)
-		}
-		v.Beside = maps.Clone(v.Beside)
-		if v.Beside == nil {
-			v.Beside = map[string][]string{}
-		}
-		v.Beside[installation] = beside
-		vertices[name] = v
+		vertices[name] = vertices[name].With(installation, beside)
 	}
 	return missing
 }
@@ -180,11 +171,7 @@ func besides(name string, all map[string]recipe, makers map[string]string) []str
 // prepareInstallation makes the build of a component's installation. What is wrong with a package is told by the action, which then fails.
 func (s *Service) prepareInstallation(ctx context.Context, l *live, a plan.Action) (prepared, error) {
 	rec, pin := l.graph.recipes[a.Component], l.pins[a.Component]
-	b := Build{
-		Product: l.order.Request.Product, Component: a.Component, Check: a.Check,
-		Repo: pin.Repo, Path: pin.Path, Version: pin.Version, Commit: pin.Commit,
-		State: Queued, Waves: []string{l.order.Request.ID}, For: []string{l.order.Request.For}, Inputs: map[string]string{},
-	}
+	b := buildFor(l.order.Request, pin, a)
 	env, err := s.equip(ctx, &b, l.order.Request, recipe{Component: spec.Component{Name: rec.Name, Buildroot: rec.Buildroot}, rootLine: rec.rootLine})
 	if err != nil {
 		return prepared{}, err

@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -49,17 +48,7 @@ func moduleChecks(req slipway.WaveRequest, modules map[string]spec.Module) map[p
 // addChecks gives components the checks of their modules, and names components whose recipes have to be read for that.
 func addChecks(checks map[plan.Action]moduleCheck, found map[string]recipe, vertices map[string]plan.Component) (missing []string) {
 	for a, m := range checks {
-		v := vertices[a.Component]
-		if !slices.Contains(v.Tests, a.Check) {
-			v.Tests = append(slices.Clone(v.Tests), a.Check)
-			slices.Sort(v.Tests)
-		}
-		v.Beside = maps.Clone(v.Beside)
-		if v.Beside == nil {
-			v.Beside = map[string][]string{}
-		}
-		v.Beside[a.Check] = m.components
-		vertices[a.Component] = v
+		vertices[a.Component] = vertices[a.Component].With(a.Check, m.components)
 		for _, c := range m.components {
 			if _, ok := found[c]; !ok && !slices.Contains(missing, c) {
 				missing = append(missing, c)
@@ -77,11 +66,8 @@ func (s *Service) prepareModuleCheck(ctx context.Context, l *live, a plan.Action
 	if err != nil {
 		return prepared{}, err
 	}
-	b := Build{
-		Product: l.order.Request.Product, Component: a.Component, Check: a.Check,
-		Repo: pin.Repo, Path: pin.Path, Version: pin.Version, Commit: pin.Commit,
-		State: Queued, Waves: []string{l.order.Request.ID}, For: []string{l.order.Request.For}, Source: empty, Inputs: map[string]string{},
-	}
+	b := buildFor(l.order.Request, pin, a)
+	b.Source = empty
 	root, err := s.equip(ctx, &b, l.order.Request, recipe{Component: spec.Component{Name: rec.Name}})
 	if err != nil {
 		return prepared{}, err

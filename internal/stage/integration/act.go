@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -426,7 +425,7 @@ func (a *acting) tell(plan speculate.Plan) {
 		}
 	}
 	for _, e := range a.p.entries {
-		why := cmp.Or(a.p.deps.waits[e.Number])
+		why := a.p.deps.waits[e.Number]
 		if now := a.entries[e.Number]; why != "" && now != nil && !told[e.Number] && now.Phase.Open() && now.Reason != why {
 			now.Reason = why
 			a.touched[e.Number] = true

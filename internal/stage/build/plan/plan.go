@@ -34,6 +34,22 @@ type Component struct {
 	Beside map[string][]string
 }
 
+// With returns the component with one test more, which sees the builds of others beside its own.
+func (c Component) With(test string, beside []string) Component {
+	if !slices.Contains(c.Tests, test) {
+		c.Tests = append(slices.Clone(c.Tests), test)
+		slices.Sort(c.Tests)
+	}
+	all := map[string][]string{test: beside}
+	for other, seen := range c.Beside {
+		if other != test {
+			all[other] = seen
+		}
+	}
+	c.Beside = all
+	return c
+}
+
 // Bootstrap is the check name of the first of two builds of a component that starts a cycle: see [Seed].
 const Bootstrap = "bootstrap"
 

@@ -160,7 +160,7 @@ const (
 
 var rules = map[string]rule{
 	"waves": recent, "orders": never, "items": ofWave, "news": never, "marks": never, "experiments": recent, "experiment_logs": never, "dry_runs": recent,
-	"entries": opened, "candidates": never, "results": never, "deliveries": never, "builds": never, "tasks": never, "action_results": never,
+	"entries": opened, "candidates": never, "trials": never, "certificates": never, "results": never, "deliveries": never, "builds": never, "tasks": never, "action_results": never,
 	"users": never, "tokens": never, "sessions": never,
 }
 

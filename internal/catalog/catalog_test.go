@@ -55,16 +55,22 @@ func (w *world) Refs(ctx context.Context, repo string, prefixes ...string) ([]gi
 	return w.repo(repo).Refs(ctx, prefixes...)
 }
 
-// push commits files onto main an hour after the last push and records the move; the reconcilers have not run yet.
 func (w *world) push(repo string, files map[string]string, tags ...string) string {
 	w.t.Helper()
+	return w.pushTo(repo, "main", files, tags...)
+}
+
+// pushTo commits files onto a branch an hour after the last push and records the move; the reconcilers have not run yet.
+func (w *world) pushTo(repo, branch string, files map[string]string, tags ...string) string {
+	w.t.Helper()
 	ctx := w.t.Context()
+	ref := "refs/heads/" + branch
 	w.at = w.at.Add(time.Hour)
 	g, err := git.Init(ctx, filepath.Join(w.dir, repo), "main")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	old, err := g.Ref(ctx, "refs/heads/main")
+	old, err := g.Ref(ctx, ref)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -80,7 +86,7 @@ func (w *world) push(repo string, files map[string]string, tags ...string) strin
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	changes := []git.RefChange{{Ref: "refs/heads/main", Old: old, New: id}}
+	changes := []git.RefChange{{Ref: ref, Old: old, New: id}}
 	for _, tag := range tags {
 		changes = append(changes, git.RefChange{Ref: "refs/tags/" + tag, Old: slipway.ZeroCommit, New: id})
 	}
@@ -176,6 +182,83 @@ func TestProduct(t *testing.T) {
 }
 
 // TestComponents reads every push, also those that came while nobody looked, and keeps needs over time.
+// TestBranches gives branches of the integration repository queues, and takes them away.
+func TestBranches(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.pushTo("products/ferry", "topic", map[string]string{"product.yaml": ferry})
+		w.pushTo("products/ferry", "stable-1", map[string]string{"product.yaml": strings.Replace(ferry, "tide: {}", "tide: {branch: stable-1}", 1)})
+		w.push("products/ferry", map[string]string{"product.yaml": ferry})
+		w.drain()
+		list := func(want string) {
+			t.Helper()
+			all, err := w.s.Products(ctx, "", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var have []string
+			for _, p := range all {
+				have = append(have, p.Name+" "+p.State)
+			}
+			slices.Sort(have)
+			if got := strings.Join(have, ", "); got != want {
+				t.Fatalf("%s; want %s", got, want)
+			}
+		}
+		list("ferry loaded")
+
+		w.push("products/ferry", map[string]string{"product.yaml": ferry + "branches: [stable-*]\n"})
+		w.drain()
+		list("ferry loaded, ferry@stable-1 loaded")
+		w.pushTo("products/ferry", "stable-2", map[string]string{"product.yaml": ferry})
+		w.pushTo("components/tide", "stable-1", recipe("tide"))
+		w.push("components/tide", recipe("tide"))
+		w.drain()
+		list("ferry loaded, ferry@stable-1 loaded, ferry@stable-2 loaded")
+		old, err := w.s.Component(ctx, "ferry@stable-1", "tide")
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := w.s.Component(ctx, "ferry", "tide")
+		if err != nil || old.State != catalog.OK || now.State != catalog.OK || old.Head == now.Head {
+			t.Fatalf("%+v %+v %v", old, now, err)
+		}
+		for ref, want := range map[string]bool{"main": true, "stable-1": true, "stable-3": true, "topic": false} {
+			if has, err := w.s.HasQueue(ctx, "products/ferry", "refs/heads/"+ref); err != nil || has != want {
+				t.Errorf("%s: %v %v", ref, has, err)
+			}
+		}
+		files := func(text string) func(string) ([]byte, error) {
+			return func(string) ([]byte, error) { return []byte(text), nil }
+		}
+		if err := w.s.Check(ctx, "products/ferry", "refs/heads/topic", files("nonsense")); err != nil {
+			t.Error(err)
+		}
+		if err := w.s.Check(ctx, "products/ferry", "refs/heads/stable-1", files("nonsense")); !slipway.Is(err, slipway.Invalid) {
+			t.Error(err)
+		}
+		if err := w.s.Check(ctx, "products/ferry", "refs/heads/stable-Ä", files(ferry)); !slipway.Is(err, slipway.Invalid) || !strings.Contains(err.Error(), "stable-*") {
+			t.Error(err)
+		}
+
+		w.push("products/ferry", map[string]string{"product.yaml": ferry + "branches: [stable-2]\n"})
+		w.drain()
+		list("ferry loaded, ferry@stable-1 retired, ferry@stable-2 loaded")
+		if why, err := w.s.Retired(ctx, "ferry@stable-1"); err != nil || !strings.Contains(why, "does not name stable-1 any more") {
+			t.Errorf("%q %v", why, err)
+		}
+		if n := len(w.events(slipway.ProductRetired)); n != 1 {
+			t.Errorf("%d retired", n)
+		}
+		if uses, err := w.s.ProductsOf(ctx, "components/tide"); err != nil || len(uses) != 2 {
+			t.Errorf("%+v %v", uses, err)
+		}
+		w.push("products/ferry", map[string]string{"product.yaml": ferry + "branches: [stable-1]\n"})
+		w.drain()
+		list("ferry loaded, ferry@stable-1 loaded, ferry@stable-2 retired")
+	})
+}
+
 func TestComponents(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()

@@ -15,7 +15,7 @@ import (
 // Check says whether the files of a commit may come to ref (a branch, or refs/for/BRANCH) of repo; the git edge asks
 // before it lets a push in. It refuses, with file and line:
 //
-//   - in products/NAME on main: a product.yaml that is missing or broken, an experiment that a configuration names and that is
+//   - in products/NAME on main and on other branches with a queue: a product.yaml that is missing or broken, an experiment that a configuration names and that is
 //     missing or broken, a model that is missing;
 //   - in components/ and modules/, on branches that some product takes the component from: a broken slipway.yaml, one of
 //     another component, a need that the product does not have, and needs that close a circle with those of the
@@ -26,9 +26,10 @@ import (
 // A repository that no product uses is held to a valid slipway.yaml at its root on main, if it has one. The function files
 // reads a path of the commit; it returns NotFound when the commit does not have it. The error is of kind Invalid.
 func (s *Service) Check(ctx context.Context, repo, ref string, files func(path string) ([]byte, error)) error {
-	if product, ok := strings.CutPrefix(repo, "products/"); ok {
-		if !onBranch(ref, "main") {
-			return nil
+	if product := slipway.ProductAt(repo, "main"); product != "" {
+		has, err := s.HasQueue(ctx, repo, ref)
+		if err != nil || !has {
+			return err
 		}
 		return checkProduct(product, files)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"slipway.dev/slipway/internal/platform/git"
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
@@ -43,9 +44,9 @@ func moved(product bool) func(slipway.Event) (string, bool) {
 			return "", false
 		}
 		_, repo, ok := slipway.SplitRef(e.Subject)
-		name, isProduct := strings.CutPrefix(repo, "products/")
+		name := slipway.ProductAt(repo, strings.TrimPrefix(u.Ref, "refs/heads/"))
 		switch {
-		case !ok || isProduct != product:
+		case !ok || (name != "") != product:
 			return "", false
 		case product:
 			return name, true
@@ -54,16 +55,28 @@ func moved(product bool) func(slipway.Event) (string, bool) {
 	}
 }
 
-// reconcileProduct brings the product file at main into force.
+// reconcileProduct brings the product file at the head of the product's branch into force.
 func (s *Service) reconcileProduct(ctx context.Context, name string) error {
-	head, err := s.files.Resolve(ctx, Repo(name), "refs/heads/main")
+	repo, ref := slipway.Integration(name)
+	has, err := s.HasQueue(ctx, repo, ref)
+	switch {
+	case slipway.Is(err, slipway.Invalid) || err == nil && !has:
+		return s.retire(ctx, name)
+	case err != nil:
+		return err
+	}
+	head, err := s.files.Resolve(ctx, repo, ref)
 	if slipway.Is(err, slipway.NotFound) {
-		return nil // nothing pushed yet, or main was deleted: what was in force stays
+		return nil // nothing pushed yet, or the branch was deleted: what was in force stays
 	}
 	if err != nil {
 		return err
 	}
-	data, err := s.files.File(ctx, Repo(name), head, spec.ProductFile)
+	branches, err := s.files.Refs(ctx, repo, "refs/heads/")
+	if err != nil {
+		return err
+	}
+	data, err := s.files.File(ctx, repo, head, spec.ProductFile)
 	if err != nil && !slipway.Is(err, slipway.NotFound) {
 		return err
 	}
@@ -103,11 +116,67 @@ func (s *Service) reconcileProduct(ctx context.Context, name string) error {
 		if err := s.members(ctx, tx, name, file); err != nil {
 			return err
 		}
+		if slipway.ProductAt(repo, "main") == name {
+			if err := s.wakeBranches(ctx, tx, repo, branches); err != nil {
+				return err
+			}
+		}
 		return tx.Emit(ctx, event)
 	})
 }
 
+// wakeBranches has the other branches of an integration repository looked at: which of them have a queue is what the file at main says.
+func (s *Service) wakeBranches(ctx context.Context, tx Tx, repo string, branches []git.Ref) error {
+	main := slipway.ProductAt(repo, "main")
+	names := map[string]bool{}
+	for _, b := range branches {
+		names[slipway.ProductAt(repo, strings.TrimPrefix(b.Name, "refs/heads/"))] = true
+	}
+	all, err := tx.Products().Find(ctx, slipway.Query{})
+	if err != nil {
+		return err
+	}
+	for _, p := range all { // also those whose branch is gone
+		if of, _ := slipway.Integration(p.Name); of == repo {
+			names[p.Name] = true
+		}
+	}
+	delete(names, main)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if err := tx.Wake(ctx, productKind, name, time.Time{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retire takes a branch that has no queue any more out of what moves: it keeps its history, and nothing new comes in. Of a branch that never
+// was a product it leaves no trace.
+func (s *Service) retire(ctx context.Context, name string) error {
+	return s.st.Update(ctx, func(tx Tx) error {
+		p, err := tx.Products().Get(ctx, name)
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		if p.State == Retired {
+			return nil
+		}
+		_, branch, _ := strings.Cut(name, "@")
+		p.State, p.Head, p.Since = Retired, "", tx.Now() // should it come back, it is read anew
+		p.Reason = fmt.Sprintf("branches: of %s at main does not name %s any more", spec.ProductFile, branch)
+		if err := tx.Products().Put(ctx, p); err != nil {
+			return err
+		}
+		if err := s.members(ctx, tx, name, spec.Product{}); err != nil {
+			return err
+		}
+		return tx.Emit(ctx, slipway.Event{Type: slipway.ProductRetired, Subject: slipway.Ref("product", name), Product: name, Actor: "catalog", Reason: p.Reason})
+	})
+}
+
+// parseProduct reads the file of a product, which has the name of its repository on all branches.
 func parseProduct(name string, data []byte) (spec.Product, error) {
+	name, _, _ = strings.Cut(name, "@")
 	file, err := spec.ParseProduct(data, spec.ProductFile)
 	if err == nil && file.Name != name {
 		err = slipway.Errorf(slipway.Invalid, "the file is of the product %q, the repository of %q", file.Name, name).

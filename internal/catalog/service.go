@@ -2,8 +2,10 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"slipway.dev/slipway/internal/slipway"
@@ -20,9 +22,6 @@ type Service struct {
 // New makes the service over a store and the repositories.
 func New(st slipway.Store[Tx], files Files) *Service { return &Service{st: st, files: files} }
 
-// Repo returns the name of a product's integration repository.
-func Repo(product string) string { return "products/" + product }
-
 // Get returns a product as it stands. NotFound if nothing was ever pushed to its integration repository.
 func (s *Service) Get(ctx context.Context, name string) (p Product, err error) {
 	err = s.st.View(ctx, func(tx Tx) error {
@@ -31,9 +30,50 @@ func (s *Service) Get(ctx context.Context, name string) (p Product, err error) {
 	})
 	if slipway.Is(err, slipway.NotFound) {
 		err = slipway.Errorf(slipway.NotFound, "there is no product %q", name).
-			Try("push a product.yaml to main of the repository " + Repo(name))
+			Try(comeAbout(name))
 	}
 	return p, err
+}
+
+// comeAbout says how a product comes about.
+func comeAbout(name string) string {
+	repo, ref := slipway.Integration(name)
+	branch := strings.TrimPrefix(ref, "refs/heads/")
+	remedy := fmt.Sprintf("push a %s to %s of the repository %s", spec.ProductFile, branch, repo)
+	if slipway.ProductAt(repo, "main") != name {
+		remedy += ", and name " + branch + " under branches: of the one at main"
+	}
+	return remedy
+}
+
+// Retired says why a product takes nothing in any more; empty while it does.
+func (s *Service) Retired(ctx context.Context, name string) (string, error) {
+	p, err := s.Get(ctx, name)
+	if slipway.Is(err, slipway.NotFound) {
+		return "", nil
+	}
+	if err != nil || p.State != Retired {
+		return "", err
+	}
+	return p.Reason, nil
+}
+
+// HasQueue reports whether a branch ("refs/heads/stable-1") of an integration repository is a product: main, and what branches: of the file at
+// main names. The error is of kind Invalid when it is meant to be, and its name does not do.
+func (s *Service) HasQueue(ctx context.Context, repo, ref string) (bool, error) {
+	branch, ok := strings.CutPrefix(ref, "refs/heads/")
+	main := slipway.ProductAt(repo, "main")
+	if !ok || main == "" {
+		return false, nil
+	}
+	if branch == "main" {
+		return true, nil
+	}
+	p, _, err := s.Product(ctx, main)
+	if err != nil {
+		return false, ignoreMissing(err)
+	}
+	return p.Follows(branch)
 }
 
 // Product returns the product file in force and the commit it was read at. NotFound if there was never a valid one.

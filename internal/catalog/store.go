@@ -15,17 +15,18 @@ const (
 	OK      = "ok"
 	Broken  = "broken"
 	Missing = "missing"
+	Retired = "retired" // a branch that had a queue
 )
 
 // Product is a product and its file in force.
 type Product struct {
 	Name   string       `json:"name"`
-	State  string       `json:"state"` // loaded or broken
+	State  string       `json:"state"` // loaded, broken or retired
 	Reason string       `json:"reason"`
 	Spec   spec.Product `json:"spec"`           // in force; zero while there was never a valid one
 	Commit string       `json:"commit"`         // it was read at; empty while there was never a valid one
 	Since  time.Time    `json:"since,omitzero"` // when it came into force
-	Head   string       `json:"head"`           // main of the integration repository when it was last read
+	Head   string       `json:"head"`           // where its branch of the integration repository was when it was last read
 }
 
 // Row implements [slipway.Record].

@@ -12,7 +12,8 @@ import (
 type composeSource struct{ s *services }
 
 func (c composeSource) ProductFile(ctx context.Context, product, commit, name string) ([]byte, error) {
-	return c.s.source.File(ctx, "products/"+product, commit, name)
+	repo, _ := slipway.Integration(product)
+	return c.s.source.File(ctx, repo, commit, name)
 }
 
 func (c composeSource) Recipe(ctx context.Context, pin slipway.Pin) (spec.Component, time.Time, error) {

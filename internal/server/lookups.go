@@ -60,7 +60,8 @@ func (s *services) aboutProduct(ctx context.Context, name string) (overview.Item
 	}
 	item := overview.Item{Kind: "product", Name: name, Product: name, Title: p.Spec.Summary, Stage: "source", State: p.State, Reason: p.Reason, Since: p.Since}
 	if p.Commit != "" {
-		item.Because = []string{commitRef("products/"+name, p.Commit)}
+		repo, _ := slipway.Integration(name)
+		item.Because = []string{commitRef(repo, p.Commit)}
 	}
 	latest, err := s.release.Latest(ctx, name)
 	switch {

@@ -32,15 +32,16 @@ type EventType string
 
 // The events of the road. The subject of each is given in parentheses.
 const (
-	RepoCreated   EventType = "source.repo.created"    // (repo/NAMESPACE/NAME)
-	RefUpdated    EventType = "source.ref.updated"     // (repo/NAMESPACE/NAME) data: RefUpdate
-	RefRejected   EventType = "source.ref.rejected"    // (repo/NAMESPACE/NAME) a push that was turned away
-	MirrorSet     EventType = "source.mirror.set"      // (repo/NAMESPACE/NAME) it follows a remote from now on
-	MirrorSynced  EventType = "source.mirror.synced"   // (repo/NAMESPACE/NAME)
-	MirrorEnded   EventType = "source.mirror.ended"    // (repo/NAMESPACE/NAME) it takes pushes from now on
-	ProductLoaded EventType = "catalog.product.loaded" // (product/NAME) a valid product file is in force
-	ProductBroken EventType = "catalog.product.broken" // (product/NAME) the pushed product file was refused
-	ComponentSeen EventType = "catalog.component.seen" // (component/NAME) its file was read at a new commit
+	RepoCreated    EventType = "source.repo.created"     // (repo/NAMESPACE/NAME)
+	RefUpdated     EventType = "source.ref.updated"      // (repo/NAMESPACE/NAME) data: RefUpdate
+	RefRejected    EventType = "source.ref.rejected"     // (repo/NAMESPACE/NAME) a push that was turned away
+	MirrorSet      EventType = "source.mirror.set"       // (repo/NAMESPACE/NAME) it follows a remote from now on
+	MirrorSynced   EventType = "source.mirror.synced"    // (repo/NAMESPACE/NAME)
+	MirrorEnded    EventType = "source.mirror.ended"     // (repo/NAMESPACE/NAME) it takes pushes from now on
+	ProductLoaded  EventType = "catalog.product.loaded"  // (product/NAME) a valid product file is in force
+	ProductRetired EventType = "catalog.product.retired" // (product/NAME@BRANCH) the branch has no queue any more
+	ProductBroken  EventType = "catalog.product.broken"  // (product/NAME) the pushed product file was refused
+	ComponentSeen  EventType = "catalog.component.seen"  // (component/NAME) its file was read at a new commit
 
 	ChangeCreated   EventType = "change.created"   // (change/N)
 	PatchsetAdded   EventType = "change.patchset"  // (change/N)

@@ -1,6 +1,41 @@
 package slipway
 
-import "time"
+import (
+	"strings"
+	"time"
+)
+
+// A product's name stands for the branch main of its integration repository: "ferry" is main of products/ferry. Another branch that has a
+// queue of its own (branches: in product.yaml) is a product of its own everywhere, named "ferry@stable-1": with its own file, manifests,
+// entries, releases and deployment.
+
+const (
+	integrationFolder = "products/"
+	mainBranch        = "main"
+)
+
+// Integration returns where a product's file and manifests are: a repository ("products/ferry") and the full name of a ref in it
+// ("refs/heads/main").
+func Integration(product string) (repo, ref string) {
+	name, branch, ok := strings.Cut(product, "@")
+	if !ok {
+		branch = mainBranch
+	}
+	return integrationFolder + name, "refs/heads/" + branch
+}
+
+// ProductAt is the reverse of [Integration]: the product that a branch (without refs/heads/) of a repository is, or would be if it had
+// a queue. It is empty when the repository is no integration repository.
+func ProductAt(repo, branch string) string {
+	name, ok := strings.CutPrefix(repo, integrationFolder)
+	switch {
+	case !ok:
+		return ""
+	case branch == mainBranch:
+		return name
+	}
+	return name + "@" + branch
+}
 
 // Pin fixes one component of a product to one commit.
 type Pin struct {

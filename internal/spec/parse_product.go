@@ -34,6 +34,7 @@ func (f *file) product(root *node) Product {
 		Components: f.refs(root.get("components")),
 	}
 	names := slices.Sorted(maps.Keys(p.Components))
+	p.Branches = f.branches(root.get("branches"))
 	p.Bootstrap = f.bootstrap(root.get("bootstrap"), names)
 	p.Buildroots = f.buildroots(root.get("buildroots"))
 	build := root.get("build")
@@ -102,6 +103,25 @@ func (f *file) refs(n *node) map[string]ComponentRef {
 		refs[name] = ref
 	}
 	return refs
+}
+
+// branches are patterns as [path.Match] reads them.
+func (f *file) branches(n *node) []string {
+	f.unique(n, "the branch")
+	if n == nil {
+		return nil
+	}
+	var all []string
+	for _, item := range n.items {
+		if _, err := path.Match(item.text, ""); err != nil {
+			f.at(item, "write a name or a pattern, as in stable-1 or stable-*", "%q is no pattern: %v", item.text, err)
+		}
+		if item.text == "main" {
+			f.at(item, "leave it out", "main always has a queue")
+		}
+		all = append(all, item.text)
+	}
+	return all
 }
 
 func (f *file) bootstrap(n *node, components []string) []Bootstrap {

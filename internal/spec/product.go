@@ -1,5 +1,13 @@
 package spec
 
+import (
+	"path"
+	"regexp"
+	"strings"
+
+	"slipway.dev/slipway/internal/slipway"
+)
+
 // ProductFile is the name of a product's file, at the root of its integration repository.
 const ProductFile = "product.yaml"
 
@@ -7,6 +15,7 @@ const ProductFile = "product.yaml"
 type Product struct {
 	Name           string                   `json:"product" yaml:"product"`
 	Summary        string                   `json:"summary,omitempty" yaml:"summary,omitempty"`
+	Branches       []string                 `json:"branches,omitempty" yaml:"branches,omitempty"` // patterns: the branches of the integration repository, beside main, that have a queue
 	Components     map[string]ComponentRef  `json:"components" yaml:"components"`
 	Bootstrap      []Bootstrap              `json:"bootstrap,omitempty" yaml:"bootstrap,omitempty"` // where cycles among the components start
 	Buildroots     map[string]Buildroot     `json:"buildroots,omitempty" yaml:"buildroots,omitempty"`
@@ -20,6 +29,25 @@ type Product struct {
 	Deploy         Deploy                   `json:"deploy,omitempty" yaml:"deploy,omitempty"`
 	Notify         []Subscription           `json:"notify,omitempty" yaml:"notify,omitempty"`
 	Params         map[string]string        `json:"params,omitempty" yaml:"params,omitempty"` // defaults for all configurations
+}
+
+// branchRule is what a branch with a queue may be named: its name becomes part of URLs, tags and paths.
+var branchRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+
+// Follows reports whether a branch of the integration repository, other than main, has a queue of its own, as [Product.Branches] of the file at
+// main says. The error, of kind Invalid, is about a branch that is meant and whose name cannot be used.
+func (p Product) Follows(branch string) (bool, error) {
+	for _, pattern := range p.Branches {
+		if ok, err := path.Match(pattern, branch); err != nil || !ok || branch == "main" {
+			continue
+		}
+		if !branchRule.MatchString(branch) || strings.Contains(branch, "..") {
+			return false, slipway.Errorf(slipway.Invalid, "the branch %q cannot have a queue, although branches: of %s names it with %q", branch, ProductFile, pattern).
+				Try("name it with up to 63 lower-case letters, digits, dots, dashes and underscores, as in stable-1")
+		}
+		return true, nil
+	}
+	return false, nil
 }
 
 // ComponentRef says where a component's source is.

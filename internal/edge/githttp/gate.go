@@ -125,6 +125,11 @@ func (s *Server) inspect(p *push, g git.Repo, refs []move) (problems []error, er
 		}
 		branch, _, isTarget := target(m.Ref, branches)
 		r.Target = isTarget
+		if s.check != nil {
+			if r.Queue, err = s.check.HasQueue(ctx, p.repo.Name, m.Ref); err != nil && !slipway.Is(err, slipway.Invalid) { // that is said below
+				return nil, err
+			}
+		}
 		if strings.HasPrefix(m.Ref, "refs/heads/") && m.Old != git.Zero && m.New != git.Zero {
 			ahead, err := g.IsAncestor(ctx, m.Old, m.New)
 			if err != nil {

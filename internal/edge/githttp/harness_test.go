@@ -70,6 +70,10 @@ func (validator) Check(_ context.Context, _, _ string, file func(string) ([]byte
 	return err
 }
 
+func (validator) HasQueue(_ context.Context, repo, ref string) (bool, error) {
+	return strings.HasPrefix(repo, "products/") && (ref == "refs/heads/main" || ref == "refs/heads/stable-1"), nil
+}
+
 // noProducts is a catalog of nothing: changes are opened and wait.
 type noProducts struct{ change.Catalog }
 

@@ -27,6 +27,7 @@ type request struct {
 	Old, New string
 	Forced   bool // New does not contain Old
 	Target   bool // for refs/for/BRANCH: BRANCH exists
+	Queue    bool // a product's branch: its commits are releases
 	User     User
 }
 
@@ -38,7 +39,7 @@ func judge(r request) error {
 	branch, isBranch := strings.CutPrefix(r.Ref, "refs/heads/")
 	_, isTag := strings.CutPrefix(r.Ref, "refs/tags/")
 	target, isProposal := strings.CutPrefix(r.Ref, proposals)
-	released := strings.HasPrefix(r.Repo, "products/")
+	released := slipway.ProductAt(r.Repo, "main") != ""
 	created, deleted := r.Old == slipway.ZeroCommit, r.New == slipway.ZeroCommit
 	switch {
 	case r.Mirror:
@@ -56,7 +57,9 @@ func judge(r request) error {
 		return deny("push to refs/for/BRANCH, refs/heads/BRANCH or refs/tags/TAG", "this ref belongs to Slipway")
 	case released && isTag && !created:
 		return deny("make another one; what was released stays", "the tag of an integration repository is neither moved nor deleted")
-	case released && r.Ref == "refs/heads/main" && (deleted || r.Forced):
+	case r.Queue && deleted:
+		return deny("take it out of branches: in product.yaml at main first; main itself stays", "the branch has a queue")
+	case r.Queue && r.Forced:
 		return deny("revert with a commit on top", "the releases are commits of this branch, and none of them may be dropped (a forced push)")
 	case deleted && !r.User.May(Admin):
 		return deny("ask an administrator", "%s may not delete a %s", r.User.Name, kind(isTag))

@@ -34,6 +34,8 @@ type Validator interface {
 	// Check returns an error fit for the pusher if one of the files is broken. File reads at the pushed commit; NotFound
 	// means that there is no such file.
 	Check(ctx context.Context, repo, ref string, file func(path string) ([]byte, error)) error
+	// HasQueue reports whether a branch's commits are the releases of a product.
+	HasQueue(ctx context.Context, repo, ref string) (bool, error)
 }
 
 // Changes takes proposals.

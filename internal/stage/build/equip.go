@@ -48,7 +48,7 @@ func (r *ruleBooks) read(ctx context.Context, product, commit string) (*rules, e
 	if known != nil {
 		return known, nil
 	}
-	name := path.Join("products", product)
+	name, _ := slipway.Integration(product)
 	repo, err := r.source.Git(name)
 	rs := &rules{file: path.Join(name, spec.ProductFile), files: repoFiles{repo, commit}}
 	if err == nil {

@@ -182,11 +182,7 @@ func (s *Service) landedEvents(c Change) []slipway.Event {
 		}
 	}
 	if len(all) == 0 {
-		product, _ := strings.CutPrefix(c.Repo, "products/")
-		if product == c.Repo {
-			product = ""
-		}
-		add(product, "", nil)
+		add(slipway.ProductAt(c.Repo, c.Branch), "", nil)
 	}
 	return all
 }

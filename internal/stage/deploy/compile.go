@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"slipway.dev/slipway/internal/slipway"
@@ -31,7 +32,7 @@ func (s *Service) compile(ctx context.Context, product string) error {
 		return s.attempt(ctx, product, Attempt{Release: release.ID, State: AttemptBlocked,
 			Reason: fmt.Sprintf("the compose %s failed: %s", compose.ID, compose.Reason)})
 	}
-	repo := "products/" + product
+	repo, _ := slipway.Integration(product)
 	read := func(path string) ([]byte, error) { return s.deps.Files.File(ctx, repo, release.Commit, path) }
 	data, err := read(spec.ProductFile)
 	var file spec.Product
@@ -50,6 +51,9 @@ func (s *Service) compile(ctx context.Context, product string) error {
 		result, err = model.Compile(model.Input{File: file.Deploy.Model, Read: read, Product: file, Release: release, Nodes: nodes,
 			ComposeID: compose.ID, ComposeURL: strings.TrimSuffix(compose.URL, "/"), ComposeKey: compose.Key})
 	}
+	if err == nil {
+		err = s.unclaimed(ctx, product, result)
+	}
 	if slipway.Is(err, slipway.Invalid) || slipway.Is(err, slipway.NotFound) { // it will fail again: people must mend it
 		return s.attempt(ctx, product, Attempt{Release: release.ID, State: AttemptBroken, Reason: err.Error()})
 	}
@@ -57,6 +61,38 @@ func (s *Service) compile(ctx context.Context, product string) error {
 		return err
 	}
 	return s.keep(ctx, release, compose, file, result)
+}
+
+// unclaimed refuses a model that wants something on a node otherwise than the version in force of another product, or of another branch of
+// this one: the two would undo each other's work for ever.
+func (s *Service) unclaimed(ctx context.Context, product string, result model.Result) error {
+	return s.store.View(ctx, func(tx Tx) error {
+		others, err := tx.Deployments().Find(ctx, slipway.Query{})
+		if err != nil {
+			return err
+		}
+		for _, other := range others {
+			if other.Product == product || other.Current == "" {
+				continue
+			}
+			for _, node := range result.Nodes {
+				theirs, err := tx.Slices().Get(ctx, other.Current+"/"+node)
+				if slipway.Is(err, slipway.NotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				for _, r := range result.Resources[node] {
+					if slices.ContainsFunc(theirs.Resources, func(o plan.Resource) bool { return o.ID == r.ID && o.Hash != r.Hash }) {
+						return slipway.Errorf(slipway.Invalid, "%s is what the version %s of %s wants on that node, and otherwise", r.ID, other.Current, other.Product).
+							At(r.Position).Try("give the two different nodes (nodes: of a configuration), or leave it to one of them")
+					}
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // target is the release to compile: the newest, or the one that a rollback holds the product at.

@@ -91,7 +91,7 @@ func (s *Service) compose(ctx context.Context, product, base string, entries ...
 
 func (s *Service) composeNow(ctx context.Context, name, base string, entries []Entry) (t tuple, err error) {
 	t.moving = true // until the pins are known
-	repo := productRepo(name)
+	repo, _ := slipway.Integration(name)
 	data, err := s.source.File(ctx, repo, base, spec.ProductFile)
 	if slipway.Is(err, slipway.NotFound) {
 		err = slipway.Errorf(slipway.Invalid, "the product file is not there at %s: %w", short(base), err).At(spec.ProductFile).Try("restore it from the last release")
@@ -297,7 +297,7 @@ func closure(names []string, recipes map[string]spec.Component) []string {
 // manifest reads a configuration's manifest at a commit of the integration repository.
 func (s *Service) manifest(ctx context.Context, product, commit, configuration string) (m slipway.Manifest, err error) {
 	path := "manifests/" + configuration + ".yaml"
-	data, err := s.source.File(ctx, productRepo(product), commit, path)
+	data, err := s.fileOf(ctx, product, commit, path)
 	if err != nil {
 		return m, err
 	}
@@ -443,7 +443,17 @@ func envName(component string) string {
 	return strings.ToUpper(strings.ReplaceAll(component, "-", "_"))
 }
 
-func productRepo(product string) string { return "products/" + product }
+// baseOf returns the commit that a product's branch of its integration repository is at.
+func (s *Service) baseOf(ctx context.Context, product string) (string, error) {
+	repo, ref := slipway.Integration(product)
+	return s.source.Resolve(ctx, repo, ref)
+}
+
+// fileOf reads a file of the integration repository at a commit.
+func (s *Service) fileOf(ctx context.Context, product, commit, path string) ([]byte, error) {
+	repo, _ := slipway.Integration(product)
+	return s.source.File(ctx, repo, commit, path)
+}
 
 func branch(ref spec.ComponentRef) string { return cmp.Or(ref.Branch, "main") }
 

@@ -27,7 +27,10 @@ func (s *Service) collect(ctx context.Context, product string) error {
 	if err != nil {
 		return err
 	}
-	base, err := s.source.Resolve(ctx, productRepo(product), "refs/heads/main")
+	if why, err := s.catalog.Retired(ctx, product); err != nil || why != "" {
+		return s.close(ctx, q, why, err)
+	}
+	base, err := s.baseOf(ctx, product)
 	if err != nil {
 		return err
 	}
@@ -58,6 +61,22 @@ func (s *Service) collect(ctx context.Context, product string) error {
 	return s.enqueue(ctx, q, entries, dropped, func(q *Queue) {
 		q.Seen, q.File, q.Reason = seen, file, ""
 	})
+}
+
+// close takes out everything that waits in the queue of a product that takes nothing in any more.
+func (s *Service) close(ctx context.Context, q Queue, why string, err error) error {
+	if err != nil {
+		return err
+	}
+	open, err := s.Entries(ctx, slipway.Query{Product: q.Product, States: OpenPhases()})
+	if err != nil {
+		return err
+	}
+	dropped := map[int64]string{}
+	for _, e := range open {
+		dropped[e.Number] = why
+	}
+	return s.enqueue(ctx, q, nil, dropped, func(q *Queue) { q.Reason = why })
 }
 
 // current returns the pins of all manifests at base, or nothing before the first release.
@@ -103,7 +122,7 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 	if !moved {
 		return nil
 	}
-	first := Entry{Title: "first release of " + p.Name, Pins: pins}
+	first := Entry{Title: "first release of " + q.Product, Pins: pins}
 	if q.File != "" {
 		first.Title += ", again"
 	}

@@ -90,7 +90,7 @@ func (s *Service) carryOn(ctx context.Context, p *pass) (bool, error) {
 	}
 	c.Base = g.Base
 	if !decided {
-		base, err := s.source.Resolve(ctx, productRepo(p.product), "refs/heads/main")
+		base, err := s.baseOf(ctx, p.product)
 		if err != nil {
 			return false, err
 		}
@@ -466,7 +466,7 @@ func (s *Service) proveAgain(ctx context.Context, tx Tx, p *pass, g Going, dispr
 // mend: that is for the job to try again and for people to see.
 func (s *Service) landAgain(ctx context.Context, p *pass, cause error) (bool, error) {
 	g := p.queue.Going
-	head, err := s.source.Resolve(ctx, productRepo(p.product), "refs/heads/main")
+	head, err := s.baseOf(ctx, p.product)
 	if err != nil {
 		return false, err
 	}

@@ -216,7 +216,8 @@ func (s *Service) hasFile(ctx context.Context, product, file, released string) (
 	if released == "" {
 		return false, nil
 	}
-	return s.source.IsAncestor(ctx, productRepo(product), file, released)
+	repo, _ := slipway.Integration(product)
+	return s.source.IsAncestor(ctx, repo, file, released)
 }
 
 // pinsAt returns the pins of all manifests at a commit of the integration repository, by component.

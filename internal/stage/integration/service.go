@@ -62,7 +62,7 @@ func (s *Service) Handlers() []jobs.Handler {
 // Routes say which events move the queue on.
 func Routes() []jobs.Route {
 	var routes []jobs.Route
-	for _, t := range []slipway.EventType{slipway.ComponentSeen, slipway.ProductLoaded} {
+	for _, t := range []slipway.EventType{slipway.ComponentSeen, slipway.ProductLoaded, slipway.ProductRetired} {
 		routes = append(routes, jobs.Route{On: t, Kind: kindCollect, Key: jobs.Product})
 	}
 	for _, t := range []slipway.EventType{
@@ -160,6 +160,9 @@ func (s *Service) Add(ctx context.Context, product, title, author string, moves 
 	if len(moves) == 0 {
 		return Entry{}, slipway.Errorf(slipway.Invalid, "nothing to move").Try("name at least one component, as COMPONENT@COMMIT")
 	}
+	if err := s.takesIn(ctx, product); err != nil {
+		return Entry{}, err
+	}
 	e := Entry{Title: title, Author: author, Exact: true}
 	var names []string
 	for _, m := range moves {
@@ -189,6 +192,15 @@ func (s *Service) Add(ctx context.Context, product, title, author string, moves 
 	return e, err
 }
 
+// takesIn is an error of kind Conflict when the product has no queue any more.
+func (s *Service) takesIn(ctx context.Context, product string) error {
+	why, err := s.catalog.Retired(ctx, product)
+	if err == nil && why != "" {
+		err = slipway.Errorf(slipway.Conflict, "%s takes nothing in any more: %s", product, why)
+	}
+	return err
+}
+
 // Dequeue takes an entry out of the queue. What runs for it is cancelled soon after.
 func (s *Service) Dequeue(ctx context.Context, number int64, actor, reason string) error {
 	_, err := s.change(ctx, number, func(tx Tx, e *Entry) error {
@@ -209,7 +221,14 @@ func (s *Service) Dequeue(ctx context.Context, number int64, actor, reason strin
 // Requeue puts an entry that was rejected or dequeued back, behind those that wait.
 func (s *Service) Requeue(ctx context.Context, number int64, actor string) (Entry, error) {
 	var again Entry
-	err := s.store.Update(ctx, func(tx Tx) error {
+	e, err := s.Entry(ctx, number)
+	if err != nil {
+		return again, err
+	}
+	if err := s.takesIn(ctx, e.Product); err != nil {
+		return again, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) error {
 		e, err := tx.Entries().Get(ctx, strconv.FormatInt(number, 10))
 		if err != nil {
 			return err
@@ -334,7 +353,7 @@ func (s *Service) Pins(ctx context.Context, product string) ([]slipway.Pin, erro
 	if err != nil {
 		return nil, err
 	}
-	base, err := s.source.Resolve(ctx, productRepo(product), "refs/heads/main")
+	base, err := s.baseOf(ctx, product)
 	if err != nil {
 		return nil, err
 	}

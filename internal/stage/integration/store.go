@@ -39,6 +39,8 @@ type Update struct {
 type Catalog interface {
 	// Product returns the product file in force and the commit it was read at.
 	Product(ctx context.Context, name string) (spec.Product, string, error)
+	// Retired says why a product takes nothing in any more; empty while it does.
+	Retired(ctx context.Context, product string) (string, error)
 	// PinAt returns the pin of a component when its repository is at commit: the version, and in a monorepo the last
 	// commit that touched its path. NotFound when the component is not there at that commit.
 	PinAt(ctx context.Context, name string, ref spec.ComponentRef, commit string) (slipway.Pin, error)

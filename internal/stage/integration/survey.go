@@ -43,7 +43,7 @@ func byRank(a, b Entry) int {
 // have nothing to move or may not any more, and trials whose tuple can no longer come true.
 func (s *Service) survey(ctx context.Context, p *pass) (bool, error) {
 	var err error
-	if p.base, err = s.source.Resolve(ctx, productRepo(p.product), "refs/heads/main"); err != nil {
+	if p.base, err = s.baseOf(ctx, p.product); err != nil {
 		return false, err
 	}
 	p.root, p.broken = s.compose(ctx, p.product, p.base)

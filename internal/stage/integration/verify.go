@@ -78,7 +78,8 @@ func named(c Candidate) error {
 }
 
 func (s *Service) movedOnce(ctx context.Context, c Certificate) error {
-	updates, err := s.source.Updates(ctx, productRepo(c.Product), "refs/heads/main", 0)
+	repo, ref := slipway.Integration(c.Product)
+	updates, err := s.source.Updates(ctx, repo, ref, 0)
 	if err != nil {
 		return err
 	}

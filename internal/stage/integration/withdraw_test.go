@@ -171,6 +171,35 @@ func TestApprovalIsRemovedFromThePartOfALanding(t *testing.T) {
 	}
 }
 
+func TestABranchThatHasNoQueueAnyMoreEmptiesIt(t *testing.T) {
+	w := fleet(t, "")
+	w.move("lib", "lib 2")
+	w.move("app", "app 2")
+	w.drain()
+	w.catalog.retired = "it has gone out of service"
+	w.emit(slipway.Event{Type: slipway.ProductRetired, Subject: "product/" + product})
+	w.settle()
+	for _, e := range w.entries()[1:] {
+		w.want(e.Number, integration.Dequeued, w.catalog.retired)
+	}
+	n := len(w.releases())
+	_, err := w.s.Add(t.Context(), product, "", "ann", []integration.Move{{Component: "lib", To: "main"}})
+	if !slipway.Is(err, slipway.Conflict) {
+		t.Fatal(err)
+	}
+	if _, err := w.s.Requeue(t.Context(), w.entries()[1].Number, "ann"); !slipway.Is(err, slipway.Conflict) {
+		t.Fatal(err)
+	}
+	w.catalog.retired = "" // it comes back
+	e, err := w.s.Requeue(t.Context(), w.entries()[2].Number, "ann")
+	w.do(err)
+	w.settle()
+	w.want(e.Number, integration.Landed)
+	if len(w.releases()) != n+1 {
+		t.Fatalf("%d releases, before %d", len(w.releases()), n)
+	}
+}
+
 func TestAnExecutorIsLost(t *testing.T) {
 	t.Parallel()
 	w := fleet(t, "")

@@ -664,6 +664,8 @@ type products struct {
 	files *catalog.Service
 	spec  spec.Product
 	file  string
+
+	retired string // why it takes nothing in any more
 }
 
 // load brings the product file at a commit into force if it is valid and says something else than before.
@@ -687,6 +689,8 @@ func (p *products) Product(context.Context, string) (spec.Product, string, error
 	}
 	return p.spec, p.file, nil
 }
+
+func (p *products) Retired(context.Context, string) (string, error) { return p.retired, nil }
 
 func (p *products) PinAt(ctx context.Context, name string, ref spec.ComponentRef, commit string) (slipway.Pin, error) {
 	return remember("pin "+name+" "+ref.Path+" "+commit, func() (slipway.Pin, error) { return p.files.PinAt(ctx, name, ref, commit) })

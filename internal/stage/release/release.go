@@ -164,8 +164,9 @@ func (s *Service) move(ctx context.Context, cut Cut) (commit string, err error) 
 	case !slipway.Is(err, slipway.NotFound):
 		return "", err
 	}
+	_, branch := slipway.Integration(cut.Product)
 	return commit, s.repo.Move(ctx, Actor, "release "+cut.Tag,
-		slipway.RefUpdate{Repo: cut.Repo, Ref: "refs/heads/main", Old: cut.Base, New: commit},
+		slipway.RefUpdate{Repo: cut.Repo, Ref: branch, Old: cut.Base, New: commit},
 		slipway.RefUpdate{Repo: cut.Repo, Ref: tagRef, Old: slipway.ZeroCommit, New: tag})
 }
 

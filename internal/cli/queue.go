@@ -24,7 +24,7 @@ func (a *app) queueListCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list PRODUCT",
 		Short:   "List the entries of a queue, the open ones unless asked otherwise",
-		Example: "  slipway queue list ferry\n  slipway queue list ferry --all\n  slipway queue list ferry --phase rejected -o json",
+		Example: "  slipway queue list ferry\n  slipway queue list ferry@stable-1\n  slipway queue list ferry --all\n  slipway queue list ferry --phase rejected -o json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()

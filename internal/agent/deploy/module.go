@@ -93,7 +93,7 @@ func (m *Module) Name() string { return Name }
 // Changed delivers a value when there is news for the server.
 func (m *Module) Changed() <-chan struct{} { return m.news }
 
-var productName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+var productName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(@[a-z0-9][a-z0-9._-]*)?$`)
 
 // holder returns a product's holder, which is made when there is none.
 func (m *Module) holder(product string) (*holder, error) {

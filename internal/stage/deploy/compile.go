@@ -52,7 +52,9 @@ func (s *Service) compile(ctx context.Context, product string) error {
 			ComposeID: compose.ID, ComposeURL: strings.TrimSuffix(compose.URL, "/"), ComposeKey: compose.Key})
 	}
 	if err == nil {
-		err = s.unclaimed(ctx, product, result)
+		err = s.store.View(ctx, func(tx Tx) error {
+			return unclaimed(ctx, tx, product, result.Nodes, func(node string) ([]plan.Resource, error) { return result.Resources[node], nil })
+		})
 	}
 	if slipway.Is(err, slipway.Invalid) || slipway.Is(err, slipway.NotFound) { // it will fail again: people must mend it
 		return s.attempt(ctx, product, Attempt{Release: release.ID, State: AttemptBroken, Reason: err.Error()})
@@ -63,36 +65,38 @@ func (s *Service) compile(ctx context.Context, product string) error {
 	return s.keep(ctx, release, compose, file, result)
 }
 
-// unclaimed refuses a model that wants something on a node otherwise than the version in force of another product, or of another branch of
-// this one: the two would undo each other's work for ever.
-func (s *Service) unclaimed(ctx context.Context, product string, result model.Result) error {
-	return s.store.View(ctx, func(tx Tx) error {
-		others, err := tx.Deployments().Find(ctx, slipway.Query{})
-		if err != nil {
-			return err
+// unclaimed refuses resources that the version in force of another product, or of another branch of this one, has otherwise on the same node:
+// the two would undo each other's work for ever.
+func unclaimed(ctx context.Context, tx Tx, product string, nodes []string, resources func(node string) ([]plan.Resource, error)) error {
+	others, err := tx.Deployments().Find(ctx, slipway.Query{})
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if other.Product == product || other.Current == "" {
+			continue
 		}
-		for _, other := range others {
-			if other.Product == product || other.Current == "" {
+		for _, node := range nodes {
+			theirs, err := tx.Slices().Get(ctx, other.Current+"/"+node)
+			if slipway.Is(err, slipway.NotFound) {
 				continue
 			}
-			for _, node := range result.Nodes {
-				theirs, err := tx.Slices().Get(ctx, other.Current+"/"+node)
-				if slipway.Is(err, slipway.NotFound) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				for _, r := range result.Resources[node] {
-					if slices.ContainsFunc(theirs.Resources, func(o plan.Resource) bool { return o.ID == r.ID && o.Hash != r.Hash }) {
-						return slipway.Errorf(slipway.Invalid, "%s is what the version %s of %s wants on that node, and otherwise", r.ID, other.Current, other.Product).
-							At(r.Position).Try("give the two different nodes (nodes: of a configuration), or leave it to one of them")
-					}
+			if err != nil {
+				return err
+			}
+			ours, err := resources(node)
+			if err != nil {
+				return err
+			}
+			for _, r := range ours {
+				if slices.ContainsFunc(theirs.Resources, func(o plan.Resource) bool { return o.ID == r.ID && o.Hash != r.Hash }) {
+					return slipway.Errorf(slipway.Invalid, "%s is there already, and otherwise: the version %s of %s asks for it", r.ID, other.Current, other.Product).
+						At(r.Position).Try("give the two different nodes (nodes: of a configuration), or leave it to one of them")
 				}
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // target is the release to compile: the newest, or the one that a rollback holds the product at.

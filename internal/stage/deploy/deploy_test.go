@@ -281,6 +281,37 @@ func TestBrokenModelLeavesTheVersionInForce(t *testing.T) {
 	})
 }
 
+// TestTwoBranchesDoNotFightOverANode releases a branch of a product whose model, a copy of main's, asks for the same file on the same node.
+func TestTwoBranchesDoNotFightOverANode(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		const both = "for n in nodes('edge'):\n    n.file('/etc/both', content='the same')\n    n.file('/etc/%s', content='%s')\n"
+		a := w.node("edge-1")
+		w.composed(w.release("1.0.0", fmt.Sprintf(both, "motd", "main"), nil), "finished", "")
+		w.reaches("ferry-1", deploy.Deployed)
+		w.composed(w.releaseOf("ferry@stable-1", "1.0.1", fmt.Sprintf(both, "motd", "stable"), nil), "finished", "")
+		w.eventually("refused", func() string {
+			s, err := w.svc.Status(t.Context(), "ferry@stable-1")
+			if err != nil {
+				return err.Error()
+			}
+			at := s.Deployment.Attempt
+			for _, part := range []string{"deploy/model.star:3:11: edge-1/file[/etc/motd] is there already, and otherwise: the version ferry-1 of ferry asks for it", "different nodes"} {
+				if at.State != deploy.AttemptBroken || !strings.Contains(at.Reason, part) {
+					return fmt.Sprint(at)
+				}
+			}
+			return ""
+		})
+		w.composed(w.releaseOf("ferry@stable-1", "1.0.2", fmt.Sprintf(both, "other", "stable"), nil), "finished", "")
+		w.reaches("ferry@stable-1-1", deploy.Deployed)
+		for path, want := range map[string]string{"/etc/both": "the same", "/etc/motd": "main", "/etc/other": "stable"} {
+			if text, err := os.ReadFile(a.path(path)); err != nil || string(text) != want {
+				t.Errorf("%s: %q, %v", path, text, err)
+			}
+		}
+	})
+}
+
 func TestDryRunTellsAndWritesNothing(t *testing.T) {
 	w := newSQLite(t)
 	a := w.node("edge-1")

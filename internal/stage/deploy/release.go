@@ -40,6 +40,13 @@ func putInForce(ctx context.Context, tx Tx, id, actor, reason string) error {
 		return slipway.Errorf(slipway.Conflict, "version %s is %s", v.ID, v.State).
 			Try("to go back to it: slipway deploy rollback " + v.Product + " --to " + v.ID)
 	}
+	err = unclaimed(ctx, tx, v.Product, v.Nodes, func(node string) ([]plan.Resource, error) {
+		slice, err := tx.Slices().Get(ctx, v.ID+"/"+node)
+		return slice.Resources, err
+	})
+	if err != nil {
+		return err
+	}
 	if err := supersede(ctx, tx, d, v); err != nil {
 		return err
 	}

@@ -106,10 +106,12 @@ func each(t *testing.T, f func(t *testing.T, w *world)) {
 func (w *world) Latest(_ context.Context, product string) (slipway.Release, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.list) == 0 {
-		return slipway.Release{}, slipway.Errorf(slipway.NotFound, "no release of %s", product)
+	for _, r := range slices.Backward(w.list) {
+		if r.Product == product {
+			return r, nil
+		}
 	}
-	return w.list[len(w.list)-1], nil
+	return slipway.Release{}, slipway.Errorf(slipway.NotFound, "no release of %s", product)
 }
 
 func (w *world) Release(_ context.Context, id string) (slipway.Release, error) {
@@ -176,6 +178,11 @@ func (w *world) emit(t slipway.EventType, subject, product string) {
 // release makes a release whose component "served" has the version, with the model at its commit.
 func (w *world) release(version, model string, more map[string]string) slipway.Release {
 	w.t.Helper()
+	return w.releaseOf("ferry", version, model, more)
+}
+
+func (w *world) releaseOf(product, version, model string, more map[string]string) slipway.Release {
+	w.t.Helper()
 	dir := w.t.TempDir()
 	must(w.t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
 	must(w.t, os.WriteFile(filepath.Join(dir, "bin", "served"), []byte("#!/bin/sh\n# "+version+"\nexec \"$PROGRAM\"\n"), 0o755))
@@ -187,15 +194,15 @@ func (w *world) release(version, model string, more map[string]string) slipway.R
 	for k, v := range more {
 		files[k] = v
 	}
-	r := slipway.Release{ID: "ferry-v" + version, Product: "ferry", Tag: "v" + version, Commit: commit,
-		Manifests: map[string]slipway.Manifest{"edge": {Product: "ferry", Configuration: "edge", Components: map[string]slipway.Locked{
+	r := slipway.Release{ID: product + "-v" + version, Product: product, Tag: "v" + version, Commit: commit,
+		Manifests: map[string]slipway.Manifest{"edge": {Product: product, Configuration: "edge", Components: map[string]slipway.Locked{
 			"served": {Repo: "components/served", Version: version, Commit: strings.Repeat("a", 40), Artifact: digest},
 		}}}}
 	w.mu.Lock()
 	w.files[commit] = files
 	w.list = append(w.list, r)
 	w.mu.Unlock()
-	w.emit(slipway.ReleaseCreated, "release/"+r.ID, "ferry")
+	w.emit(slipway.ReleaseCreated, "release/"+r.ID, product)
 	return r
 }
 
@@ -208,7 +215,7 @@ func (w *world) composed(r slipway.Release, state, reason string) {
 	if state == "failed" {
 		event = slipway.ComposeFailed
 	}
-	w.emit(event, "compose/"+r.ID, "ferry")
+	w.emit(event, "compose/"+r.ID, r.Product)
 }
 
 // running is an agent's module with the loop of a session.

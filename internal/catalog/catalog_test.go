@@ -47,8 +47,8 @@ func (w *world) Resolve(ctx context.Context, repo, rev string) (string, error) {
 	return w.repo(repo).Resolve(ctx, rev)
 }
 
-func (w *world) LogN(ctx context.Context, repo, from, to, path string, limit int) ([]git.Commit, error) {
-	return w.repo(repo).Log(ctx, from, to, path, limit)
+func (w *world) LogN(ctx context.Context, repo, from, to, path string, limit int, others ...string) ([]git.Commit, error) {
+	return w.repo(repo).Log(ctx, from, to, path, limit, others...)
 }
 
 func (w *world) Refs(ctx context.Context, repo string, prefixes ...string) ([]git.Ref, error) {

@@ -327,7 +327,7 @@ func (s *Service) readRecipe(ctx context.Context, c *Component) error {
 		c.State, c.Reason = Broken, fmt.Sprintf("at %.12s: %v", c.Head, err)
 		return nil
 	}
-	version, commit, err := s.version(ctx, c.Source.Repo, c.Source.Path, c.Head)
+	version, commit, err := s.version(ctx, c.Source.Repo, c.Source.Path, c.Head, recipe.Paths)
 	if err != nil {
 		return err
 	}

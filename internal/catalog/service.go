@@ -149,6 +149,8 @@ type Use struct {
 	Component string `json:"component"`
 	Path      string `json:"path,omitempty"`
 	Branch    string `json:"branch"`
+
+	Paths []string `json:"paths,omitempty"` // others of the repository that its file declares
 }
 
 // ProductsOf returns which products have which components in a repository.
@@ -158,7 +160,7 @@ func (s *Service) ProductsOf(ctx context.Context, repo string) ([]Use, error) {
 		uses = nil
 		list, err := tx.Components().Find(ctx, slipway.Query{Key: repo})
 		for _, c := range list {
-			uses = append(uses, Use{Product: c.Product, Component: c.Name, Path: c.Source.Path, Branch: c.Source.Branch})
+			uses = append(uses, Use{Product: c.Product, Component: c.Name, Path: c.Source.Path, Branch: c.Source.Branch, Paths: c.Recipe.Paths})
 		}
 		return err
 	})

@@ -100,8 +100,8 @@ type Files interface {
 	File(ctx context.Context, repo, rev, path string) ([]byte, error)
 	// Resolve returns the commit that a revision names; NotFound if there is none.
 	Resolve(ctx context.Context, repo, rev string) (string, error)
-	// LogN returns at most limit (0: all) commits that to reaches and from does not, newest first, of those that touch path.
-	LogN(ctx context.Context, repo, from, to, path string, limit int) ([]git.Commit, error)
+	// LogN returns at most limit (0: all) commits that to reaches and from does not, newest first, of those that touch path or one of the others.
+	LogN(ctx context.Context, repo, from, to, path string, limit int, others ...string) ([]git.Commit, error)
 	// Refs returns the refs below the prefixes.
 	Refs(ctx context.Context, repo string, prefixes ...string) ([]git.Ref, error)
 }

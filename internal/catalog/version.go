@@ -12,13 +12,14 @@ import (
 )
 
 // PinAt returns the pin of a component when its repository is at commit: for a component in a monorepo the last commit
-// that touched its path. NotFound when the component is not there at that commit.
+// that touched its path, or one of the paths that its file there declares. NotFound when the component is not there at that commit.
 //
 // The version is that of the nearest tag vX.Y.Z (in a monorepo PATH/vX.Y.Z) among the commits up to the pinned one; a
 // commit that has no tag of its own has the number of commits since the tag and its id appended: "1.4.0+3.g1f2e3d4". Before
 // the first tag it counts from 0.0.0.
 func (s *Service) PinAt(ctx context.Context, name string, ref spec.ComponentRef, commit string) (slipway.Pin, error) {
-	if _, err := s.files.File(ctx, ref.Repo, commit, recipePath(ref.Path)); err != nil {
+	text, err := s.files.File(ctx, ref.Repo, commit, recipePath(ref.Path))
+	if err != nil {
 		if slipway.Is(err, slipway.NotFound) {
 			err = slipway.Errorf(slipway.NotFound, "the component %s is not there at %.12s: it has no %s", name, commit, recipePath(ref.Path)).
 				At(ref.Repo).Try("push a commit that has the file")
@@ -29,11 +30,19 @@ func (s *Service) PinAt(ctx context.Context, name string, ref spec.ComponentRef,
 	if err != nil {
 		return slipway.Pin{}, err
 	}
-	version, id, err := s.version(ctx, ref.Repo, ref.Path, id)
+	version, id, err := s.version(ctx, ref.Repo, ref.Path, id, declared(text))
 	if err != nil {
 		return slipway.Pin{}, err
 	}
 	return slipway.Pin{Component: name, Repo: ref.Repo, Path: ref.Path, Version: version, Commit: id}, nil
+}
+
+// declared are the paths that a component's file names beside its own folder; a broken file declares nothing.
+func declared(text []byte) []string {
+	if recipe, err := spec.ParseComponent(text, spec.ComponentFile); err == nil {
+		return recipe.Paths
+	}
+	return nil
 }
 
 // Recipe reads a component's file at its pin.
@@ -53,14 +62,17 @@ func recipePath(path string) string {
 	return path + "/" + spec.ComponentFile
 }
 
-// version walks back from commit to the nearest version tag. It returns the last commit that touched path beside.
-func (s *Service) version(ctx context.Context, repo, path, commit string) (version, id string, err error) {
+// version walks back from commit to the nearest version tag. It returns the last commit that touched path, or one of the others, beside.
+func (s *Service) version(ctx context.Context, repo, path, commit string, others []string) (version, id string, err error) {
 	tags, err := s.tags(ctx, repo, path)
 	if err != nil {
 		return "", "", err
 	}
+	if path == "" {
+		others = nil // all of the repository
+	}
 	for limit := 64; ; limit *= 8 {
-		log, err := s.files.LogN(ctx, repo, "", commit, path, limit)
+		log, err := s.files.LogN(ctx, repo, "", commit, path, limit, others...)
 		if err != nil {
 			return "", "", err
 		}

@@ -72,7 +72,7 @@ func (c changeCatalog) UsesOf(ctx context.Context, repo string) ([]change.Use, e
 	}
 	var of []change.Use
 	for _, u := range uses {
-		of = append(of, change.Use{Product: u.Product, Component: u.Component, Path: u.Path, Branch: u.Branch})
+		of = append(of, change.Use{Product: u.Product, Component: u.Component, Path: u.Path, Branch: u.Branch, Paths: u.Paths})
 	}
 	return of, nil
 }

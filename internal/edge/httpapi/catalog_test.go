@@ -28,8 +28,8 @@ func (r repository) File(ctx context.Context, _, rev, path string) ([]byte, erro
 func (r repository) Resolve(ctx context.Context, _, rev string) (string, error) {
 	return r.Repo.Resolve(ctx, rev)
 }
-func (r repository) LogN(ctx context.Context, _, from, to, path string, limit int) ([]git.Commit, error) {
-	return r.Log(ctx, from, to, path, limit)
+func (r repository) LogN(ctx context.Context, _, from, to, path string, limit int, others ...string) ([]git.Commit, error) {
+	return r.Log(ctx, from, to, path, limit, others...)
 }
 func (r repository) Refs(ctx context.Context, _ string, prefixes ...string) ([]git.Ref, error) {
 	return r.Repo.Refs(ctx, prefixes...)

@@ -181,16 +181,18 @@ func (r Repo) Commit(ctx context.Context, rev string) (Commit, error) {
 }
 
 // Log returns the commits that to reaches and from does not, newest first; an empty from excludes nothing, a path
-// keeps those that changed something below it, and limit (0: none) is how many at most.
-func (r Repo) Log(ctx context.Context, from, to, path string, limit int) ([]Commit, error) {
-	if err := CheckPath(path); err != nil {
-		return nil, err
+// keeps those that changed something below it or below one of the others, and limit (0: none) is how many at most.
+func (r Repo) Log(ctx context.Context, from, to, path string, limit int, others ...string) ([]Commit, error) {
+	for _, p := range append([]string{path}, others...) {
+		if err := CheckPath(p); err != nil {
+			return nil, err
+		}
 	}
 	end, err := r.Resolve(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	if from == "" && limit > 0 && r.kept(end) {
+	if from == "" && limit > 0 && len(others) == 0 && r.kept(end) {
 		var found []Commit
 		known := false
 		err := r.ask(ctx, func(x *reader) (err error) { found, known, err = x.touched(end, path, limit); return err })
@@ -212,7 +214,7 @@ func (r Repo) Log(ctx context.Context, from, to, path string, limit int) ([]Comm
 	}
 	args = append(args, "--")
 	if path != "" {
-		args = append(args, path)
+		args = append(append(args, path), others...)
 	}
 	out, err := r.line(ctx, nil, args...)
 	if err != nil {

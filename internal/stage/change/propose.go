@@ -170,7 +170,7 @@ func (s *Service) usesOf(ctx context.Context, repo, branch string, files []strin
 		if u.Branch == "" {
 			u.Branch = "main"
 		}
-		if u.Branch == branch && plan.Touches(u.Path, files) {
+		if u.Branch == branch && u.touched(files) {
 			uses = append(uses, u)
 		}
 	}

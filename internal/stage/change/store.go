@@ -2,6 +2,7 @@ package change
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -48,6 +49,13 @@ type Use struct {
 	Component string `json:"component"`
 	Path      string `json:"path,omitempty"`
 	Branch    string `json:"branch"`
+
+	Paths []string `json:"paths,omitempty"` // others of the repository that it is made from
+}
+
+// touched reports whether one of the changed files belongs to the component.
+func (u Use) touched(files []string) bool {
+	return plan.Touches(u.Path, files) || slices.ContainsFunc(u.Paths, func(p string) bool { return plan.Touches(p, files) })
 }
 
 // Test is one product's wave for a patchset.

@@ -67,7 +67,7 @@ func (v *versioning) decide(ctx context.Context, uses []Use) ([]Pinned, error) {
 			}
 			p.Version, p.Reason, p.Tag = next.String(), reason, plan.TagPrefix(u.Path)+next.String()
 		default:
-			messages, err := v.messages(ctx, u.Path)
+			messages, err := v.messages(ctx, u)
 			if err != nil {
 				return nil, err
 			}
@@ -109,8 +109,12 @@ func (v *versioning) policyOf(ctx context.Context, u Use) (spec.VersionPolicy, e
 }
 
 // messages are those of the landing's commits that touch the component, newest first.
-func (v *versioning) messages(ctx context.Context, at string) ([]string, error) {
-	log, err := v.repo.Log(ctx, v.change.Landing.Base, v.tip, at, 0)
+func (v *versioning) messages(ctx context.Context, u Use) ([]string, error) {
+	others := u.Paths
+	if u.Path == "" {
+		others = nil // all of the repository
+	}
+	log, err := v.repo.Log(ctx, v.change.Landing.Base, v.tip, u.Path, 0, others...)
 	if err != nil {
 		return nil, err
 	}

@@ -587,13 +587,13 @@ func (r *repositories) Messages(ctx context.Context, repo, after, upTo string, l
 	return messages, err
 }
 
-func (r *repositories) LogN(ctx context.Context, repo, from, to, path string, limit int) ([]git.Commit, error) {
-	return remember(fmt.Sprint("log ", from, " ", to, " ", path, " ", limit), func() ([]git.Commit, error) {
+func (r *repositories) LogN(ctx context.Context, repo, from, to, path string, limit int, others ...string) ([]git.Commit, error) {
+	return remember(fmt.Sprint("log ", from, " ", to, " ", path, " ", limit, others), func() ([]git.Commit, error) {
 		g, err := r.git(repo)
 		if err != nil {
 			return nil, err
 		}
-		return g.Log(ctx, from, to, path, limit)
+		return g.Log(ctx, from, to, path, limit, others...)
 	})
 }
 

@@ -57,13 +57,13 @@ func (s *Service) Log(ctx context.Context, repo, from, to, path string) ([]git.C
 	return s.LogN(ctx, repo, from, to, path, 0)
 }
 
-// LogN is [Service.Log] of at most limit commits.
-func (s *Service) LogN(ctx context.Context, repo, from, to, path string, limit int) ([]git.Commit, error) {
+// LogN is [Service.Log] of at most limit commits, which touch path or one of the others.
+func (s *Service) LogN(ctx context.Context, repo, from, to, path string, limit int, others ...string) ([]git.Commit, error) {
 	g, err := s.Git(repo)
 	if err != nil {
 		return nil, err
 	}
-	log, err := g.Log(ctx, from, to, path, limit)
+	log, err := g.Log(ctx, from, to, path, limit, others...)
 	return log, in(repo, err)
 }
 

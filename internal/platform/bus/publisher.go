@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,6 +27,7 @@ type Outbox interface {
 // PublisherConfig tunes a Publisher.
 type PublisherConfig struct {
 	Source string          // CloudEvents source; default "/slipway"
+	Rest   time.Duration   // how long after one look the next begins at the earliest, so that events go together; default 20ms
 	Every  time.Duration   // how often the ledger is looked at without being told; default 1s
 	Wake   <-chan struct{} // tells that there may be new events; may be nil
 	MaxAge time.Duration   // how long the stream keeps an event; default 7 days
@@ -38,6 +40,7 @@ type Publisher struct {
 	conn   *nats.Conn
 	outbox Outbox
 	cfg    PublisherConfig
+	ready  atomic.Bool // the stream was there when it was last needed
 }
 
 // EventStream is the name of the JetStream stream that holds the events.
@@ -56,6 +59,9 @@ func NewPublisher(conn *nats.Conn, outbox Outbox, cfg PublisherConfig) *Publishe
 	}
 	if cfg.Every == 0 {
 		cfg.Every = time.Second
+	}
+	if cfg.Rest == 0 {
+		cfg.Rest = 20 * time.Millisecond
 	}
 	if cfg.MaxAge == 0 {
 		cfg.MaxAge = 7 * 24 * time.Hour
@@ -88,6 +94,11 @@ func (p *Publisher) Run(ctx context.Context) error {
 		case <-p.cfg.Wake:
 		case <-tick.C:
 		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(p.cfg.Rest):
+		}
 	}
 }
 
@@ -101,18 +112,19 @@ func (p *Publisher) Drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for prepared := false; ; {
+	for {
 		events, err := p.outbox.After(ctx, cursor, publishBatch)
 		if err != nil || len(events) == 0 {
 			return err
 		}
-		if !prepared {
+		if !p.ready.Load() {
 			if err := p.ensureStream(ctx, js); err != nil {
 				return err
 			}
-			prepared = true
+			p.ready.Store(true)
 		}
 		if err := p.publish(ctx, js, events); err != nil {
+			p.ready.Store(false) // somebody may have taken it away
 			return err
 		}
 		cursor = events[len(events)-1].Seq

@@ -34,7 +34,8 @@ const maxInspected = 32
 // inspected is one inspection: what it is of, and what was found.
 type inspected struct {
 	item, built Item
-	order       Order
+	request     slipway.WaveRequest
+	graph       *graph
 	libraries   map[string]string // by component, the outputs that it was built with
 	news        News
 	results     []slipway.Result
@@ -42,12 +43,18 @@ type inspected struct {
 
 // inspectAll is inspect of many items, which are read, and written, together.
 func (s *Service) inspectAll(ctx context.Context, ids []string) error {
-	all, err := s.uninspected(ctx, ids)
+	all, orders, err := s.uninspected(ctx, ids)
 	if err != nil || len(all) == 0 {
 		return err
 	}
 	var results []slipway.Result
 	for i := range all {
+		if order, ok := orders[all[i].item.Wave]; ok { // the wave is not in memory
+			all[i].request = order.Request
+			if all[i].graph, err = s.plan(ctx, order); err != nil {
+				return err
+			}
+		}
 		if err := s.look(ctx, &all[i]); err != nil {
 			return err
 		}
@@ -78,11 +85,11 @@ func (s *Service) inspectAll(ctx context.Context, ids []string) error {
 	})
 }
 
-// uninspected reads the items that wait to be looked at.
-func (s *Service) uninspected(ctx context.Context, ids []string) (all []inspected, err error) {
+// uninspected reads the items that wait to be looked at, and the orders of those waves that are not in memory: they are large, and the same for
+// many items.
+func (s *Service) uninspected(ctx context.Context, ids []string) (all []inspected, orders map[string]Order, err error) {
 	err = s.store.View(ctx, func(tx Tx) error {
-		all = nil
-		orders := map[string]Order{} // large, and the same for many
+		all, orders = nil, map[string]Order{}
 		for _, id := range ids {
 			one := inspected{libraries: map[string]string{}}
 			if one.item, err = tx.Items().Get(ctx, id); err != nil {
@@ -91,14 +98,13 @@ func (s *Service) uninspected(ctx context.Context, ids []string) (all []inspecte
 			if one.item.State != string(Queued) {
 				continue
 			}
-			order, ok := orders[one.item.Wave]
-			if !ok {
-				if order, err = tx.Orders().Get(ctx, one.item.Wave); err != nil {
+			if l := s.waves.get(one.item.Wave); l != nil { // neither changes once it is there
+				one.request, one.graph = l.order.Request, l.graph
+			} else if _, ok := orders[one.item.Wave]; !ok {
+				if orders[one.item.Wave], err = tx.Orders().Get(ctx, one.item.Wave); err != nil {
 					return err
 				}
-				orders[one.item.Wave] = order
 			}
-			one.order = order
 			if one.built, err = tx.Items().Get(ctx, itemID(one.item.Wave, one.item.action().Component)); err != nil {
 				return err
 			}
@@ -113,18 +119,15 @@ func (s *Service) uninspected(ctx context.Context, ids []string) (all []inspecte
 		}
 		return nil
 	})
-	return all, err
+	return all, orders, err
 }
 
 // look looks at one output.
 func (s *Service) look(ctx context.Context, one *inspected) error {
-	g, err := s.plan(ctx, one.order)
-	if err != nil {
-		return err
-	}
 	a := plan.ParseAction(one.item.Action)
-	rec := g.recipes[a.Component]
-	subject := inspect.Subject{Outputs: rec.Outputs, Paths: []string{srcDir, outDir}, Without: s.without(g, rec)}
+	rec := one.graph.recipes[a.Component]
+	subject := inspect.Subject{Outputs: rec.Outputs, Paths: []string{srcDir, outDir}, Without: s.without(one.graph, rec)}
+	var err error
 	if subject.Dir, err = s.artifacts.Tree(ctx, one.built.Artifact); err != nil {
 		return err
 	}
@@ -135,7 +138,7 @@ func (s *Service) look(ctx context.Context, one *inspected) error {
 		}
 		subject.Libraries = append(subject.Libraries, dir)
 	}
-	system, err := s.system(ctx, one.order.Request, rec)
+	system, err := s.system(ctx, one.request, rec)
 	if err != nil {
 		return err
 	}
@@ -152,10 +155,10 @@ func (s *Service) look(ctx context.Context, one *inspected) error {
 			one.news.Outcome = slipway.Fail
 			bad = append(bad, f.String())
 		}
-		if s.cfg.Results == nil || one.order.Request.For == "" {
+		if s.cfg.Results == nil || one.request.For == "" {
 			continue
 		}
-		one.results = append(one.results, slipway.Result{Product: one.order.Request.Product, Subject: one.order.Request.For, Check: f.Check, Item: a.Component,
+		one.results = append(one.results, slipway.Result{Product: one.request.Product, Subject: one.request.For, Check: f.Check, Item: a.Component,
 			Outcome: f.Outcome, Reason: f.Reason, Link: slipway.Ref("build", one.built.Build)})
 	}
 	one.news.Reason = strings.Join(bad, "; ")

@@ -26,6 +26,7 @@ type live struct {
 	items    map[plan.Action]*Item
 	progress *plan.Progress
 	builds   map[string][]plan.Action // those that are queued or run, by build
+	looked   map[plan.Action]bool     // inspections that are under way
 	dirty    map[plan.Action]bool     // items that differ from their rows
 	choices  map[string]plan.Choice   // by component, what the wave's strategy does
 	before   map[string]Item          // by component, what may be taken over
@@ -234,7 +235,7 @@ func (s *Service) wave(ctx context.Context, id string) (l *live, news []News, bu
 	if l != nil {
 		return l, news, builds, nil
 	}
-	l = &live{head: head, order: order, items: map[plan.Action]*Item{}, builds: map[string][]plan.Action{}, dirty: map[plan.Action]bool{}, pins: map[string]slipway.Pin{}}
+	l = &live{head: head, order: order, items: map[plan.Action]*Item{}, builds: map[string][]plan.Action{}, looked: map[plan.Action]bool{}, dirty: map[plan.Action]bool{}, pins: map[string]slipway.Pin{}}
 	for _, p := range order.Request.Pins {
 		l.pins[p.Component] = p
 	}
@@ -254,9 +255,7 @@ func (s *Service) wave(ctx context.Context, id string) (l *live, news []News, bu
 	status := make(map[plan.Action]plan.Status, len(l.items))
 	for a, i := range l.items {
 		status[a] = i.status()
-		if status[a] == plan.Active && i.Build != "" {
-			l.builds[i.Build] = append(l.builds[i.Build], a)
-		}
+		l.follow(a, i)
 	}
 	var skips []plan.Skip
 	l.progress, skips = l.graph.plan.Begin(status)
@@ -361,15 +360,23 @@ func (l *live) skip(skips []plan.Skip) {
 func (l *live) moved(a plan.Action) {
 	i := l.items[a]
 	l.dirty[a] = true
-	s := i.status()
-	if s == plan.Active && i.Build != "" {
-		if !slices.Contains(l.builds[i.Build], a) {
-			l.builds[i.Build] = append(l.builds[i.Build], a)
-		}
-	} else {
+	l.follow(a, i)
+	l.skip(l.progress.Set(a, i.status()))
+}
+
+// follow keeps what is under way findable.
+func (l *live) follow(a plan.Action, i *Item) {
+	active := i.status() == plan.Active
+	switch {
+	case a.Check == inspection && active:
+		l.looked[a] = true
+	case a.Check == inspection:
+		delete(l.looked, a)
+	case !active || i.Build == "":
 		delete(l.builds, i.Build)
+	case !slices.Contains(l.builds[i.Build], a):
+		l.builds[i.Build] = append(l.builds[i.Build], a)
 	}
-	l.skip(l.progress.Set(a, s))
 }
 
 // hear takes over what builds and inspections have come to.

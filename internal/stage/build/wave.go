@@ -21,14 +21,21 @@ import (
 // batchSize bounds the actions that one step places, and with that how long its transaction keeps other writers waiting.
 const batchSize = 64
 
+// A wave of which nothing runs leaves slots idle while a step prepares a whole batch. So the first steps are small, each twice the one
+// before, from firstBatch on; as long as no more than busy actions are under way.
+const (
+	firstBatch = 4
+	busy       = 8
+)
+
 // advance moves a wave on as far as it goes now: it takes over what builds have come to, looks up the keys of what can start, and
 // queues what nobody has built. A wave of known keys passes all its tiers in one call.
 func (s *Service) advance(ctx context.Context, id string) error {
 	if err := s.markAll(ctx); err != nil {
 		return err
 	}
-	for {
-		again, err := s.step(ctx, id)
+	for size := firstBatch; ; size = min(2*size, batchSize) {
+		again, err := s.step(ctx, id, size)
 		if err != nil {
 			s.waves.forget(id) // memory may be ahead of the rows
 			return s.refuse(ctx, id, err)
@@ -42,8 +49,9 @@ func (s *Service) advance(ctx context.Context, id string) error {
 // errStale undoes a step that was decided by what is true no more.
 var errStale = errors.New("the wave has to be looked at again")
 
-// step is one look and one transaction. What it writes is what has changed: items, the wave's small row, and what is queued.
-func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
+// step is one look and one transaction. What it writes is what has changed: items, the wave's small row, and what is queued. A wave of which
+// little runs starts at most so many actions.
+func (s *Service) step(ctx context.Context, id string, first int) (again bool, err error) {
 	l, news, builds, err := s.wave(ctx, id)
 	if err != nil || l == nil {
 		return false, err
@@ -53,7 +61,11 @@ func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
 		return false, err
 	}
 	l.hear(news, builds, answers)
-	ready, err := s.ready(ctx, l)
+	size := batchSize
+	if l.progress.Count(plan.Active) <= busy {
+		size = first
+	}
+	ready, err := s.ready(ctx, l, size)
 	if err != nil {
 		return false, err
 	}
@@ -134,15 +146,14 @@ func (s *Service) step(ctx context.Context, id string) (again bool, err error) {
 		delete(l.dirty, item.action())
 		again = again || item.status() != plan.Active
 	}
-	return again || len(l.dirty) > 0 || len(ready) == batchSize || len(news) > 0, nil
+	return again || len(l.dirty) > 0 || len(ready) == size || len(news) > 0, nil
 }
 
 // ready prepares what can start now: keys are computed, and the messages that define unknown ones are kept.
-func (s *Service) ready(ctx context.Context, l *live) ([]prepared, error) {
+func (s *Service) ready(ctx context.Context, l *live, n int) ([]prepared, error) {
 	if l.head.Paused != "" {
 		return nil, nil
 	}
-	n := batchSize
 	if limit := l.order.Request.Limit; limit > 0 {
 		if n = min(n, limit-l.progress.Count(plan.Active)); n <= 0 {
 			return nil, nil
@@ -367,10 +378,8 @@ func (l *live) reason(placed []Item) string {
 			active = append(active, a.String())
 		}
 	}
-	for a, i := range l.items {
-		if a.Check == inspection && i.status() == plan.Active {
-			active = append(active, i.Action)
-		}
+	for a := range l.looked {
+		active = append(active, a.String())
 	}
 	for _, i := range placed {
 		switch i.status() {

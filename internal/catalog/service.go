@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -174,29 +175,41 @@ func (s *Service) Heads(ctx context.Context, product string) ([]slipway.Pin, err
 	if err != nil {
 		return nil, err
 	}
+	all, _, err := s.HeadPins(ctx, p.Components)
 	pins := []slipway.Pin{}
-	known := map[string]heads{} // by repository: what its refs are is asked once
-	for _, name := range slices.Sorted(maps.Keys(p.Components)) {
-		ref := p.Components[name]
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		pins = append(pins, all[name])
+	}
+	return pins, err
+}
+
+// HeadPins returns the pins of components at the heads of their branches, and those heads, by name; what is not there is left out. It is the way to
+// ask for many: git is asked once for each repository, and once for each commit that was not asked for before.
+func (s *Service) HeadPins(ctx context.Context, components map[string]spec.ComponentRef) (pins map[string]slipway.Pin, at map[string]string, err error) {
+	pins, at = map[string]slipway.Pin{}, map[string]string{}
+	known := map[string]heads{} // by repository
+	for _, name := range slices.Sorted(maps.Keys(components)) {
+		ref := components[name]
 		of, ok := known[ref.Repo]
 		if !ok {
 			if of, err = s.heads(ctx, ref.Repo); err != nil && !slipway.Is(err, slipway.NotFound) {
-				return nil, err
+				return nil, nil, err
 			}
 			known[ref.Repo] = of
 		}
-		commit, ok := of.branch["refs/heads/"+ref.Branch]
+		commit, ok := of.branch["refs/heads/"+cmp.Or(ref.Branch, "main")]
 		if !ok {
 			continue
 		}
 		pin, err := s.pinned(ctx, name, ref, commit, of)
-		if err == nil {
-			pins = append(pins, pin)
-		} else if !slipway.Is(err, slipway.NotFound) {
-			return nil, err
+		switch {
+		case err == nil:
+			pins[name], at[name] = pin, commit
+		case !slipway.Is(err, slipway.NotFound):
+			return nil, nil, err
 		}
 	}
-	return pins, nil
+	return pins, at, nil
 }
 
 // NeedsAt returns who needed whom in a product at a time; the zero time means now.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -193,12 +194,20 @@ func (s *Service) pins(ctx context.Context, name string, entries []Entry, produc
 	for _, name := range sorted(in) {
 		moved = append(moved, in[name])
 	}
-	for _, name := range sorted(product.Components) {
-		ref := product.Components[name]
-		if _, ok := pins[name]; ok {
+	rest := maps.Clone(product.Components)
+	maps.DeleteFunc(rest, func(name string, _ spec.ComponentRef) bool { _, ok := pins[name]; return ok })
+	if len(rest) == 0 {
+		return pins, moved, false, nil
+	}
+	heads, _, err := s.catalog.HeadPins(ctx, rest)
+	if err != nil {
+		return nil, nil, true, err
+	}
+	for _, name := range sorted(rest) {
+		ref, ok := rest[name], false
+		if pins[name], ok = heads[name]; ok {
 			continue
 		}
-		moving = true
 		head, err := s.source.Resolve(ctx, ref.Repo, "refs/heads/"+branch(ref))
 		if err == nil {
 			pins[name], err = s.catalog.PinAt(ctx, name, ref, head)
@@ -211,7 +220,7 @@ func (s *Service) pins(ctx context.Context, name string, entries []Entry, produc
 			return nil, nil, true, err
 		}
 	}
-	return pins, moved, moving, nil
+	return pins, moved, true, nil
 }
 
 // ancestor reports whether one commit is in the history of another; what is not there is in no history. The answer never changes.

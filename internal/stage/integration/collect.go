@@ -101,8 +101,12 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 	var missing []string
 	seen := map[string]int64{}
 	moved := file != q.File
+	heads, at, err := s.catalog.HeadPins(ctx, p.Components)
+	if err != nil {
+		return err
+	}
 	for _, name := range sorted(p.Components) {
-		pin, last, err := s.head(ctx, name, p.Components[name])
+		pin, last, err := s.head(ctx, name, p.Components[name], heads[name], at[name])
 		if slipway.Is(err, slipway.NotFound) {
 			missing = append(missing, name)
 			continue
@@ -129,8 +133,9 @@ func (s *Service) collectFirst(ctx context.Context, q Queue, p spec.Product, fil
 	return s.enqueue(ctx, q, []Entry{first}, nil, func(q *Queue) { q.Seen, q.File, q.Reason = seen, file, "" })
 }
 
-// head returns the pin at the head of a component's branch, and the position in branch history that made it.
-func (s *Service) head(ctx context.Context, name string, ref spec.ComponentRef) (slipway.Pin, int64, error) {
+// head returns the pin at the head of a component's branch, and the position in branch history that made it. Known is the pin at a commit, when
+// it is known already.
+func (s *Service) head(ctx context.Context, name string, ref spec.ComponentRef, known slipway.Pin, at string) (slipway.Pin, int64, error) {
 	updates, err := s.source.Updates(ctx, ref.Repo, "refs/heads/"+branch(ref), 0)
 	if err != nil {
 		return slipway.Pin{}, 0, err
@@ -139,6 +144,9 @@ func (s *Service) head(ctx context.Context, name string, ref spec.ComponentRef) 
 		return slipway.Pin{}, 0, slipway.Errorf(slipway.NotFound, "no commit at %s branch %s", ref.Repo, branch(ref))
 	}
 	last := updates[len(updates)-1]
+	if last.New == at {
+		return known, last.Seq, nil
+	}
 	pin, err := s.catalog.PinAt(ctx, name, ref, last.New)
 	return pin, last.Seq, err
 }

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"slipway.dev/slipway/internal/platform/jobs"
 	"slipway.dev/slipway/internal/slipway"
+	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/integration/speculate"
 )
 
@@ -361,19 +363,16 @@ func (s *Service) Pins(ctx context.Context, product string) ([]slipway.Pin, erro
 	if err != nil {
 		return nil, err
 	}
+	rest := maps.Clone(p.Components)
+	maps.DeleteFunc(rest, func(name string, _ spec.ComponentRef) bool { _, ok := current[name]; return ok })
+	heads, _, err := s.catalog.HeadPins(ctx, rest)
 	var pins []slipway.Pin
 	for _, name := range sorted(p.Components) {
-		pin, ok := current[name]
-		if !ok {
-			pin, _, err = s.head(ctx, name, p.Components[name])
-			if slipway.Is(err, slipway.NotFound) {
-				continue // not pushed yet
-			}
-			if err != nil {
-				return nil, err
-			}
+		if pin, ok := current[name]; ok {
+			pins = append(pins, pin)
+		} else if pin, ok := heads[name]; ok { // else it was not pushed yet
+			pins = append(pins, pin)
 		}
-		pins = append(pins, pin)
 	}
-	return pins, nil
+	return pins, err
 }

@@ -44,6 +44,8 @@ type Catalog interface {
 	// PinAt returns the pin of a component when its repository is at commit: the version, and in a monorepo the last
 	// commit that touched its path. NotFound when the component is not there at that commit.
 	PinAt(ctx context.Context, name string, ref spec.ComponentRef, commit string) (slipway.Pin, error)
+	// HeadPins returns the pins of components at the heads of their branches, and those heads, by name; what is not there is left out.
+	HeadPins(ctx context.Context, components map[string]spec.ComponentRef) (pins map[string]slipway.Pin, at map[string]string, err error)
 	// Recipe reads a component's file at its pin.
 	Recipe(ctx context.Context, pin slipway.Pin) (spec.Component, error)
 }

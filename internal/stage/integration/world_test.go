@@ -696,6 +696,10 @@ func (p *products) PinAt(ctx context.Context, name string, ref spec.ComponentRef
 	return remember("pin "+name+" "+ref.Path+" "+commit, func() (slipway.Pin, error) { return p.files.PinAt(ctx, name, ref, commit) })
 }
 
+func (p *products) HeadPins(ctx context.Context, components map[string]spec.ComponentRef) (map[string]slipway.Pin, map[string]string, error) {
+	return p.files.HeadPins(ctx, components)
+}
+
 func (p *products) Recipe(ctx context.Context, pin slipway.Pin) (spec.Component, error) {
 	return p.files.Recipe(ctx, pin)
 }

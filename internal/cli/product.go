@@ -90,6 +90,9 @@ func componentTable(components []client.Component) *table {
 		if c.Source.Path != "" {
 			where += "/" + c.Source.Path
 		}
+		if c.Source.Branch != "" && c.Source.Branch != "main" {
+			where += ", branch " + c.Source.Branch
+		}
 		reason := c.Reason
 		if c.State == "ok" {
 			reason = ""

@@ -68,10 +68,14 @@ func (d Decision) Of(states ...CheckState) []Verdict {
 // Summarize says in one line whether the gate is passed and, if not, what is missing.
 func (d Decision) Summarize() string {
 	if d.OK {
-		if n := len(d.Of(CheckWaived)); n > 0 {
-			return fmt.Sprintf("%d requirements met, %d of them waived", len(d.Verdicts), n)
+		met := fmt.Sprintf("%d requirements met", len(d.Verdicts))
+		if len(d.Verdicts) == 1 {
+			met = "1 requirement met"
 		}
-		return fmt.Sprintf("%d requirements met", len(d.Verdicts))
+		if n := len(d.Of(CheckWaived)); n > 0 {
+			met += fmt.Sprintf(", %d of them waived", n)
+		}
+		return met
 	}
 	var parts []string
 	for _, s := range []CheckState{CheckFailed, CheckErrored, CheckMissing} {

@@ -138,6 +138,39 @@ func TestCut(t *testing.T) {
 	})
 }
 
+// TestBranchesShareTags has two branches of a product take the same tag: the second finds it gone, and takes the next.
+func TestBranchesShareTags(t *testing.T) {
+	ctx := t.Context()
+	repo, base := newRepository(t)
+	if err := repo.UpdateRefs(ctx, []git.RefChange{{Ref: "refs/heads/stable-1", Old: git.Zero, New: base}}); err != nil {
+		t.Fatal(err)
+	}
+	db := storetest.Open(t)
+	s := release.New(store.Scope(db, func(tx *store.Tx) release.Tx { return tx }), repo)
+	stable := request(base, "entry/2", "1.0.1")
+	stable.Product = "p@stable-1"
+	repo.dies = "commit" // when its tag is reserved
+	if _, err := s.Cut(ctx, stable); !errors.Is(err, errCrash) {
+		t.Fatalf("got %v, want the crash", err)
+	}
+	main, err := s.Cut(ctx, request(base, "entry/1", "1.1.0"))
+	if err != nil || !strings.HasSuffix(main.Tag, ".1") {
+		t.Fatal(main, err)
+	}
+	if _, err := s.Cut(ctx, stable); !slipway.Is(err, slipway.Conflict) || !strings.Contains(err.Error(), main.Tag) {
+		t.Fatalf("got %v, want a conflict over %s", err, main.Tag)
+	}
+	r, err := s.Cut(ctx, stable)
+	if err != nil || !strings.HasSuffix(r.Tag, ".2") || r.Previous != "" || r.ID != "p@stable-1-"+r.Tag {
+		t.Fatal(r, err)
+	}
+	for ref, want := range map[string]string{"refs/heads/main": main.Commit, "refs/heads/stable-1": r.Commit} {
+		if head, err := repo.Resolve(ctx, ref); err != nil || head != want {
+			t.Errorf("%s is at %s, %v; want %s", ref, head, err, want)
+		}
+	}
+}
+
 // TestCutSurvivesACrash stops a cut after each of its steps; the next try ends with one release and one event.
 func TestCutSurvivesACrash(t *testing.T) {
 	for _, at := range []string{"commit", "tag", "move", "moved"} {

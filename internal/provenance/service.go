@@ -53,7 +53,7 @@ const (
 
 // Handlers returns the reconcilers.
 func (s *Service) Handlers() []jobs.Handler {
-	return []jobs.Handler{{Kind: BuildKind, Do: s.reconcileBuild, All: s.reconcileBuilds, Batch: 64, Rest: 100 * time.Millisecond}, {Kind: ComposeKind, Do: s.reconcileCompose}}
+	return []jobs.Handler{{Kind: BuildKind, Do: s.reconcileBuild, All: s.reconcileBuilds, Batch: 256, Rest: 500 * time.Millisecond}, {Kind: ComposeKind, Do: s.reconcileCompose}}
 }
 
 // Routes says what wakes them.

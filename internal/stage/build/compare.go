@@ -139,6 +139,9 @@ func (s *Service) compare(ctx context.Context, tx Tx, b *Build, same []Build) er
 	}
 	if len(old) == 0 {
 		b.Why = "was never built"
+		if b.Check != "" {
+			b.Why = "was never run"
+		}
 		return nil
 	}
 	b.Before, b.Why = old[0].ID, Difference(old[0], *b)

@@ -101,7 +101,7 @@ func (w *world) work(p *Plan) {
 					tasks = w.test(tasks, task{entry: i, need: k, order: n, needed: 1, minutes: need.Minutes, pool: pool,
 						why: c.Name + " failed on a base that nobody has tested; the base alone tells who is to blame"})
 				case rerun:
-					single.edge, single.why = nv.edge, fmt.Sprintf("%s failed %d times, which may be a flake; run again before anybody is blamed", c.Name, nv.fails)
+					single.edge, single.why = nv.edge, mayBeFlake(c.Name, nv.fails)
 					tasks = append(tasks, single)
 				}
 				reason = c.Name + " failed on its candidate; decided when what stands before it is"
@@ -113,7 +113,7 @@ func (w *world) work(p *Plan) {
 					open = append(open, stream{task: single, doubts: nv.doubts})
 				}
 			case v.yields && k == v.refuted && !w.again[member{i, need.Check}]:
-				single.why = fmt.Sprintf("%s failed %d times, which may be a flake; run again before anybody is blamed", c.Name, need.Failed)
+				single.why = mayBeFlake(c.Name, need.Failed)
 				tasks = append(tasks, single)
 			case v.refuted >= 0 || need.Failed > 0 && w.again[member{i, need.Check}]:
 				next = false
@@ -656,4 +656,13 @@ func alternatives(list [doubts]doubt) []alternative {
 	}
 	slices.SortStableFunc(all, func(a, b alternative) int { return cmp.Compare(b.ratio, a.ratio) })
 	return all
+}
+
+// mayBeFlake says why a check that has failed so often runs again.
+func mayBeFlake(check string, fails int) string {
+	often := fmt.Sprintf("%d times", fails)
+	if fails == 1 {
+		often = "once"
+	}
+	return fmt.Sprintf("%s failed %s, which may be a flake; run again before anybody is blamed", check, often)
 }

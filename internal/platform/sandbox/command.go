@@ -15,6 +15,9 @@ import (
 // differ in the letter.
 const processScript = `ulimit -u "$1" 2>/dev/null || ulimit -p "$1"; shift; exec "$@"`
 
+// hostname is what a sandbox believes its host to be.
+const hostname = "slipway"
+
 // command returns the whole command line for a spec, and the stage that it needs, if any.
 func (r *Runner) command(spec Spec, g *group) ([]string, *stage, error) {
 	bwrap, err := exec.LookPath("bwrap")
@@ -58,7 +61,7 @@ func bwrapArgs(spec Spec, root []rootEntry, sources []string) []string {
 	} else {
 		args = append(args, "--uid", "1000", "--gid", "1000")
 	}
-	args = append(args, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "slipway", "--perms", "0755", "--tmpfs", "/etc")
+	args = append(args, "--die-with-parent", "--new-session", "--clearenv", "--hostname", hostname, "--perms", "0755", "--tmpfs", "/etc")
 	base, mounts := "", sources[1:]
 	if spec.Root != "" {
 		base, mounts = sources[1], sources[2:]

@@ -37,7 +37,7 @@ type Runner struct {
 	groups *groups
 }
 
-// New prepares a runner with a folder of its own.
+// New prepares a runner with a folder of its own, and ends what a process that was killed left of its sandboxes.
 func New(dir string) (*Runner, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -71,6 +71,7 @@ func New(dir string) (*Runner, error) {
 		}
 	}
 	r.groups = openGroups()
+	endOrphans()
 	return r, nil
 }
 

@@ -7,14 +7,16 @@ import (
 	"strings"
 	"sync"
 
+	"slipway.dev/slipway/internal/platform/git"
 	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/spec"
 )
 
-// heads are the branches of a repository, and a number that another set of tags would not have.
+// heads are the branches and tags of a repository at one time.
 type heads struct {
 	branch map[string]string // "refs/heads/main" -> commit
-	tags   uint64
+	tags   []git.Ref
+	tagsID uint64 // a number that another set of tags would not have
 }
 
 func (s *Service) heads(ctx context.Context, repo string) (heads, error) {
@@ -29,9 +31,10 @@ func (s *Service) heads(ctx context.Context, repo string) (heads, error) {
 			h.branch[r.Name] = r.Commit
 			continue
 		}
+		h.tags = append(h.tags, r)
 		_, _ = io.WriteString(tags, r.Name+" "+r.Commit+"\n")
 	}
-	h.tags = tags.Sum64()
+	h.tagsID = tags.Sum64()
 	return h, nil
 }
 
@@ -50,9 +53,9 @@ type pins struct {
 // maxPins bounds what is remembered; then it begins anew.
 const maxPins = 20_000
 
-// pinned is [Service.PinAt] that remembers.
+// pinned is [Service.PinAt] that remembers, in a repository whose heads are known.
 func (s *Service) pinned(ctx context.Context, name string, ref spec.ComponentRef, commit string, of heads) (slipway.Pin, error) {
-	key := pinKey{ref.Repo, ref.Path, commit, of.tags}
+	key := pinKey{ref.Repo, ref.Path, commit, of.tagsID}
 	s.pins.mu.Lock()
 	pin, ok := s.pins.known[key]
 	s.pins.mu.Unlock()
@@ -60,7 +63,7 @@ func (s *Service) pinned(ctx context.Context, name string, ref spec.ComponentRef
 		pin.Component = name
 		return pin, nil
 	}
-	pin, err := s.PinAt(ctx, name, ref, commit)
+	pin, err := s.pinAt(ctx, name, ref, commit, of)
 	if err != nil {
 		return slipway.Pin{}, err
 	}

@@ -240,9 +240,10 @@ func (s *Service) reconcileRepo(ctx context.Context, repo string) error {
 	if err != nil {
 		return err
 	}
+	var of heads // git is asked once for all components
 	for _, use := range uses {
 		for {
-			more, err := s.advance(ctx, componentID(use.Product, use.Component))
+			more, err := s.advance(ctx, componentID(use.Product, use.Component), &of)
 			if err != nil {
 				return err
 			}
@@ -255,8 +256,8 @@ func (s *Service) reconcileRepo(ctx context.Context, repo string) error {
 }
 
 // advance reads a component at the next move of its branch that it has not seen. A branch that nobody ever moved is
-// missing.
-func (s *Service) advance(ctx context.Context, id string) (more bool, err error) {
+// missing. What is known of the repository is read again when the branch has moved since.
+func (s *Service) advance(ctx context.Context, id string, of *heads) (more bool, err error) {
 	var c Component
 	var moves []Move
 	err = s.st.View(ctx, func(tx Tx) error {
@@ -278,12 +279,17 @@ func (s *Service) advance(ctx context.Context, id string) (more bool, err error)
 		}
 		return false, s.note(ctx, c, fmt.Sprintf("nobody has pushed to %s of %s yet", c.Source.Branch, c.Source.Repo))
 	}
+	if of.branch["refs/heads/"+c.Source.Branch] != moves[len(moves)-1].New {
+		if *of, err = s.heads(ctx, c.Source.Repo); err != nil {
+			return false, err
+		}
+	}
 	next := c
 	move := moves[0]
 	next.Seen, next.Head, next.Since = move.Seq, move.New, move.Time
 	if move.New == slipway.ZeroCommit {
 		next.State, next.Reason = Missing, fmt.Sprintf("the branch %s of %s was deleted", c.Source.Branch, c.Source.Repo)
-	} else if err := s.readRecipe(ctx, &next); err != nil {
+	} else if err := s.readRecipe(ctx, &next, *of); err != nil {
 		return false, err
 	}
 	return len(moves) > 1, s.record(ctx, c, next, move)
@@ -312,7 +318,7 @@ func ignoreMissing(err error) error {
 }
 
 // readRecipe fills in what the file says at the component's head. Only what may pass is an error.
-func (s *Service) readRecipe(ctx context.Context, c *Component) error {
+func (s *Service) readRecipe(ctx context.Context, c *Component, of heads) error {
 	path := recipePath(c.Source.Path)
 	data, err := s.files.File(ctx, c.Source.Repo, c.Head, path)
 	if slipway.Is(err, slipway.NotFound) {
@@ -327,7 +333,7 @@ func (s *Service) readRecipe(ctx context.Context, c *Component) error {
 		c.State, c.Reason = Broken, fmt.Sprintf("at %.12s: %v", c.Head, err)
 		return nil
 	}
-	version, commit, err := s.version(ctx, c.Source.Repo, c.Source.Path, c.Head, recipe.Paths)
+	version, commit, err := s.version(ctx, c.Source, c.Head, recipe.Paths, of)
 	if err != nil {
 		return err
 	}

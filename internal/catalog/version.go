@@ -18,6 +18,14 @@ import (
 // commit that has no tag of its own has the number of commits since the tag and its id appended: "1.4.0+3.g1f2e3d4". Before
 // the first tag it counts from 0.0.0.
 func (s *Service) PinAt(ctx context.Context, name string, ref spec.ComponentRef, commit string) (slipway.Pin, error) {
+	of, err := s.heads(ctx, ref.Repo)
+	if err != nil {
+		return slipway.Pin{}, err
+	}
+	return s.pinAt(ctx, name, ref, commit, of)
+}
+
+func (s *Service) pinAt(ctx context.Context, name string, ref spec.ComponentRef, commit string, of heads) (slipway.Pin, error) {
 	text, err := s.files.File(ctx, ref.Repo, commit, recipePath(ref.Path))
 	if err != nil {
 		if slipway.Is(err, slipway.NotFound) {
@@ -30,7 +38,7 @@ func (s *Service) PinAt(ctx context.Context, name string, ref spec.ComponentRef,
 	if err != nil {
 		return slipway.Pin{}, err
 	}
-	version, id, err := s.version(ctx, ref.Repo, ref.Path, id, declared(text))
+	version, id, err := s.version(ctx, ref, id, declared(text), of)
 	if err != nil {
 		return slipway.Pin{}, err
 	}
@@ -63,11 +71,9 @@ func recipePath(path string) string {
 }
 
 // version walks back from commit to the nearest version tag. It returns the last commit that touched path, or one of the others, beside.
-func (s *Service) version(ctx context.Context, repo, path, commit string, others []string) (version, id string, err error) {
-	tags, err := s.tags(ctx, repo, path)
-	if err != nil {
-		return "", "", err
-	}
+func (s *Service) version(ctx context.Context, ref spec.ComponentRef, commit string, others []string, of heads) (version, id string, err error) {
+	repo, path := ref.Repo, ref.Path
+	tags := of.versions(path)
 	if path == "" {
 		others = nil // all of the repository
 	}
@@ -99,18 +105,14 @@ func describe(version string, commits int, id string) string {
 	return fmt.Sprintf("%s+%d.g%.7s", version, commits, id)
 }
 
-// tags returns the version of each tagged commit; the highest where there are several.
-func (s *Service) tags(ctx context.Context, repo, path string) (map[string]string, error) {
+// versions returns the version of a component at each tagged commit; the highest where there are several.
+func (h heads) versions(path string) map[string]string {
 	prefix := "refs/tags/"
 	if path != "" {
 		prefix += path + "/"
 	}
-	refs, err := s.files.Refs(ctx, repo, prefix)
-	if err != nil {
-		return nil, err
-	}
 	tags := map[string]string{}
-	for _, r := range refs {
+	for _, r := range h.tags {
 		v, ok := strings.CutPrefix(r.Name, prefix+"v")
 		if !ok || numbers(v) == nil {
 			continue
@@ -119,7 +121,7 @@ func (s *Service) tags(ctx context.Context, repo, path string) (map[string]strin
 			tags[r.Commit] = v
 		}
 	}
-	return tags, nil
+	return tags
 }
 
 // numbers takes "1.4.0" or "1.4.0-rc.1" apart; nil if it is no version of three numbers.

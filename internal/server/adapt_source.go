@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/internal/platform/git"
+	"slipway.dev/slipway/internal/spec"
 	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/stage/release"
 	"slipway.dev/slipway/internal/stage/source"
@@ -31,7 +32,17 @@ func (r releaseRepository) Tag(ctx context.Context, repo, name, commit, message 
 const subjectsShown = 20
 
 func (r releaseRepository) Subjects(ctx context.Context, repo, path, after, upTo string) ([]string, error) {
-	commits, err := r.LogN(ctx, repo, after, upTo, path, subjectsShown)
+	var others []string // paths that the component declares beside its own
+	if path != "" {
+		text, err := r.File(ctx, repo, upTo, path+"/"+spec.ComponentFile)
+		if err != nil {
+			return nil, err
+		}
+		if c, err := spec.ParseComponent(text, spec.ComponentFile); err == nil {
+			others = c.Paths
+		}
+	}
+	commits, err := r.LogN(ctx, repo, after, upTo, path, subjectsShown, others...)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func Routes() []jobs.Route {
 func moved(product bool) func(slipway.Event) (string, bool) {
 	return func(e slipway.Event) (string, bool) {
 		var u slipway.RefUpdate
-		if err := json.Unmarshal(e.Data, &u); err == nil && !strings.HasPrefix(u.Ref, "refs/heads/") {
+		if err := json.Unmarshal(e.Data, &u); err != nil || !strings.HasPrefix(u.Ref, "refs/heads/") {
 			return "", false
 		}
 		_, repo, ok := slipway.SplitRef(e.Subject)
@@ -72,9 +72,11 @@ func (s *Service) reconcileProduct(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	branches, err := s.files.Refs(ctx, repo, "refs/heads/")
-	if err != nil {
-		return err
+	var branches []git.Ref // what the file at main says is about them
+	if slipway.ProductAt(repo, "main") == name {
+		if branches, err = s.files.Refs(ctx, repo, "refs/heads/"); err != nil {
+			return err
+		}
 	}
 	data, err := s.files.File(ctx, repo, head, spec.ProductFile)
 	if err != nil && !slipway.Is(err, slipway.NotFound) {
@@ -82,7 +84,7 @@ func (s *Service) reconcileProduct(ctx context.Context, name string) error {
 	}
 	var file spec.Product
 	if err == nil {
-		file, err = parseProduct(name, data)
+		file, err = parseProduct(slipway.ProductAt(repo, "main"), data)
 	}
 	problem := err
 	return s.st.Update(ctx, func(tx Tx) error {
@@ -116,7 +118,7 @@ func (s *Service) reconcileProduct(ctx context.Context, name string) error {
 		if err := s.members(ctx, tx, name, file); err != nil {
 			return err
 		}
-		if slipway.ProductAt(repo, "main") == name {
+		if len(branches) > 0 {
 			if err := s.wakeBranches(ctx, tx, repo, branches); err != nil {
 				return err
 			}
@@ -161,9 +163,9 @@ func (s *Service) retire(ctx context.Context, name string) error {
 		if p.State == Retired {
 			return nil
 		}
-		_, branch, _ := strings.Cut(name, "@")
+		_, ref := slipway.Integration(name)
 		p.State, p.Head, p.Since = Retired, "", tx.Now() // should it come back, it is read anew
-		p.Reason = fmt.Sprintf("branches: of %s at main does not name %s any more", spec.ProductFile, branch)
+		p.Reason = fmt.Sprintf("branches: of %s at main does not name %s any more", spec.ProductFile, strings.TrimPrefix(ref, "refs/heads/"))
 		if err := tx.Products().Put(ctx, p); err != nil {
 			return err
 		}
@@ -174,9 +176,8 @@ func (s *Service) retire(ctx context.Context, name string) error {
 	})
 }
 
-// parseProduct reads the file of a product, which has the name of its repository on all branches.
+// parseProduct reads a product file, which has the name of its repository on all branches.
 func parseProduct(name string, data []byte) (spec.Product, error) {
-	name, _, _ = strings.Cut(name, "@")
 	file, err := spec.ParseProduct(data, spec.ProductFile)
 	if err == nil && file.Name != name {
 		err = slipway.Errorf(slipway.Invalid, "the file is of the product %q, the repository of %q", file.Name, name).

@@ -74,9 +74,6 @@ func recipePath(path string) string {
 func (s *Service) version(ctx context.Context, ref spec.ComponentRef, commit string, others []string, of heads) (version, id string, err error) {
 	repo, path := ref.Repo, ref.Path
 	tags := of.versions(path)
-	if path == "" {
-		others = nil // all of the repository
-	}
 	for limit := 64; ; limit *= 8 {
 		log, err := s.files.LogN(ctx, repo, "", commit, path, limit, others...)
 		if err != nil {

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"slipway.dev/slipway/internal/catalog"
 	"slipway.dev/slipway/internal/platform/git"
-	"slipway.dev/slipway/internal/spec"
+	"slipway.dev/slipway/internal/slipway"
 	"slipway.dev/slipway/internal/stage/integration"
 	"slipway.dev/slipway/internal/stage/release"
 	"slipway.dev/slipway/internal/stage/source"
@@ -18,7 +19,10 @@ func identity(at time.Time) git.Signature {
 }
 
 // releaseRepository is a repository as the release stage writes it.
-type releaseRepository struct{ *source.Service }
+type releaseRepository struct {
+	*source.Service
+	catalog *catalog.Service
+}
 
 func (r releaseRepository) Commit(ctx context.Context, repo string, c release.Commit) (string, error) {
 	return r.CommitFiles(ctx, repo, git.CommitSpec{Parent: c.Parent, Files: c.Files, Message: c.Message, Author: identity(c.Time)})
@@ -32,17 +36,11 @@ func (r releaseRepository) Tag(ctx context.Context, repo, name, commit, message 
 const subjectsShown = 20
 
 func (r releaseRepository) Subjects(ctx context.Context, repo, path, after, upTo string) ([]string, error) {
-	var others []string // paths that the component declares beside its own
-	if path != "" {
-		text, err := r.File(ctx, repo, upTo, path+"/"+spec.ComponentFile)
-		if err != nil {
-			return nil, err
-		}
-		if c, err := spec.ParseComponent(text, spec.ComponentFile); err == nil {
-			others = c.Paths
-		}
+	recipe, err := r.catalog.Recipe(ctx, slipway.Pin{Repo: repo, Path: path, Commit: upTo})
+	if err != nil {
+		return nil, err
 	}
-	commits, err := r.LogN(ctx, repo, after, upTo, path, subjectsShown, others...)
+	commits, err := r.LogN(ctx, repo, after, upTo, path, subjectsShown, recipe.Paths...)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func (r *running) wire(ctx context.Context) error {
 	s.catalog = catalog.New(store.Scope(db, func(tx *store.Tx) catalog.Tx { return tx }), s.source)
 	s.gating = gating.New(store.Scope(db, func(tx *store.Tx) gating.Tx { return tx }))
 	s.lab = lab.New(store.Scope(db, func(tx *store.Tx) lab.Tx { return tx }), spec.ParseExperiment, s.poker, lab.Config{})
-	s.release = release.New(store.Scope(db, func(tx *store.Tx) release.Tx { return tx }), releaseRepository{s.source})
+	s.release = release.New(store.Scope(db, func(tx *store.Tx) release.Tx { return tx }), releaseRepository{s.source, s.catalog})
 	exec, err := r.executor(disk)
 	if err != nil {
 		return err

@@ -181,8 +181,11 @@ func (r Repo) Commit(ctx context.Context, rev string) (Commit, error) {
 }
 
 // Log returns the commits that to reaches and from does not, newest first; an empty from excludes nothing, a path
-// keeps those that changed something below it or below one of the others, and limit (0: none) is how many at most.
+// keeps those that changed something below it or below one of the others (none when it is empty: that is all), and limit (0: none) is how many at most.
 func (r Repo) Log(ctx context.Context, from, to, path string, limit int, others ...string) ([]Commit, error) {
+	if path == "" {
+		others = nil // all of the repository
+	}
 	for _, p := range append([]string{path}, others...) {
 		if err := CheckPath(p); err != nil {
 			return nil, err

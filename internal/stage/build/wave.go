@@ -22,10 +22,10 @@ import (
 const batchSize = 64
 
 // A wave of which nothing runs leaves slots idle while a step prepares a whole batch. So the first steps are small, each twice the one
-// before, from firstBatch on; as long as no more than busy actions are under way.
+// before, from firstBatch on; as long as no more than few actions are under way.
 const (
 	firstBatch = 4
-	busy       = 8
+	few        = 8
 )
 
 // advance moves a wave on as far as it goes now: it takes over what builds have come to, looks up the keys of what can start, and
@@ -62,7 +62,7 @@ func (s *Service) step(ctx context.Context, id string, first int) (again bool, e
 	}
 	l.hear(news, builds, answers)
 	size := batchSize
-	if l.progress.Count(plan.Active) <= busy {
+	if l.progress.Count(plan.Active) <= few {
 		size = first
 	}
 	ready, err := s.ready(ctx, l, size)

@@ -110,11 +110,7 @@ func (v *versioning) policyOf(ctx context.Context, u Use) (spec.VersionPolicy, e
 
 // messages are those of the landing's commits that touch the component, newest first.
 func (v *versioning) messages(ctx context.Context, u Use) ([]string, error) {
-	others := u.Paths
-	if u.Path == "" {
-		others = nil // all of the repository
-	}
-	log, err := v.repo.Log(ctx, v.change.Landing.Base, v.tip, u.Path, 0, others...)
+	log, err := v.repo.Log(ctx, v.change.Landing.Base, v.tip, u.Path, 0, u.Paths...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"slipway.dev/slipway/internal/slipway"
@@ -88,8 +87,12 @@ func unclaimed(ctx context.Context, tx Tx, product string, nodes []string, resou
 			if err != nil {
 				return err
 			}
+			hashes := make(map[string]string, len(theirs.Resources))
+			for _, r := range theirs.Resources {
+				hashes[r.ID] = r.Hash
+			}
 			for _, r := range ours {
-				if slices.ContainsFunc(theirs.Resources, func(o plan.Resource) bool { return o.ID == r.ID && o.Hash != r.Hash }) {
+				if hash, there := hashes[r.ID]; there && hash != r.Hash {
 					return slipway.Errorf(slipway.Invalid, "%s is there already, and otherwise: the version %s of %s asks for it", r.ID, other.Current, other.Product).
 						At(r.Position).Try("give the two different nodes (nodes: of a configuration), or leave it to one of them")
 				}

@@ -27,8 +27,11 @@ func (s *Service) collect(ctx context.Context, product string) error {
 	if err != nil {
 		return err
 	}
-	if why, err := s.catalog.Retired(ctx, product); err != nil || why != "" {
-		return s.close(ctx, q, why, err)
+	switch why, err := s.catalog.Retired(ctx, product); {
+	case err != nil:
+		return err
+	case why != "":
+		return s.empty(ctx, q, why)
 	}
 	base, err := s.baseOf(ctx, product)
 	if err != nil {
@@ -63,11 +66,8 @@ func (s *Service) collect(ctx context.Context, product string) error {
 	})
 }
 
-// close takes out everything that waits in the queue of a product that takes nothing in any more.
-func (s *Service) close(ctx context.Context, q Queue, why string, err error) error {
-	if err != nil {
-		return err
-	}
+// empty takes out everything that waits in the queue of a product that takes nothing in any more.
+func (s *Service) empty(ctx context.Context, q Queue, why string) error {
 	open, err := s.Entries(ctx, slipway.Query{Product: q.Product, States: OpenPhases()})
 	if err != nil {
 		return err

@@ -126,7 +126,7 @@ func (s *Service) EndMirror(ctx context.Context, actor, repo string) error {
 
 // mirrorEvent tells that a repository follows a remote, or no longer does.
 func mirrorEvent(what slipway.EventType, r Repo, actor string) slipway.Event {
-	return slipway.Event{Type: what, Subject: slipway.Ref("repo", r.Name), Product: ProductOf(r.Name), Actor: actor, Reason: r.Reason}
+	return slipway.Event{Type: what, Subject: slipway.Ref("repo", r.Name), Product: slipway.ProductAt(r.Name, "main"), Actor: actor, Reason: r.Reason}
 }
 
 // Mirror returns how a repository follows its remote; NotFound if it follows none.
@@ -199,7 +199,7 @@ func (s *Service) poll(ctx context.Context, repo string) error {
 		}
 		if moved > 0 || now.State != was {
 			err := tx.Emit(ctx, slipway.Event{
-				Type: slipway.MirrorSynced, Subject: slipway.Ref("repo", repo), Product: ProductOf(repo), Actor: "mirror",
+				Type: slipway.MirrorSynced, Subject: slipway.Ref("repo", repo), Product: slipway.ProductAt(repo, "main"), Actor: "mirror",
 				Reason: now.State + ": " + now.Reason,
 			})
 			if err != nil {

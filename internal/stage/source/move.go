@@ -151,7 +151,7 @@ func (s *Service) Conclude(ctx context.Context, push string) error {
 func (s *Service) Rejected(ctx context.Context, repo, actor, reason string) error {
 	return s.st.Update(ctx, func(tx Tx) error {
 		return tx.Emit(ctx, slipway.Event{
-			Type: slipway.RefRejected, Subject: slipway.Ref("repo", repo), Product: ProductOf(repo), Actor: actor, Reason: reason,
+			Type: slipway.RefRejected, Subject: slipway.Ref("repo", repo), Product: slipway.ProductAt(repo, "main"), Actor: actor, Reason: reason,
 		})
 	})
 }
@@ -255,7 +255,7 @@ func record(ctx context.Context, tx Tx, u slipway.RefUpdate, reason, intent stri
 		return err
 	}
 	e := slipway.Event{
-		Type: slipway.RefUpdated, Subject: slipway.Ref("repo", u.Repo), Product: ProductOf(u.Repo), Actor: u.Actor, Data: data,
+		Type: slipway.RefUpdated, Subject: slipway.Ref("repo", u.Repo), Product: slipway.ProductAt(u.Repo, "main"), Actor: u.Actor, Data: data,
 		Reason: fmt.Sprintf("%s %s", u.Ref, sentence(u)),
 	}
 	if reason != "" {

@@ -34,15 +34,6 @@ func CheckName(name string) error {
 	return nil
 }
 
-// ProductOf returns NAME for the repository products/NAME, else "".
-func ProductOf(repo string) string {
-	name, ok := strings.CutPrefix(repo, "products/")
-	if !ok {
-		return ""
-	}
-	return name
-}
-
 func (s *Service) path(repo string) string {
 	return filepath.Join(s.dir, filepath.FromSlash(repo)+".git")
 }

@@ -86,7 +86,7 @@ func (s *Service) Create(ctx context.Context, actor, name, summary, branch strin
 			return err
 		}
 		return tx.Emit(ctx, slipway.Event{
-			Type: slipway.RepoCreated, Subject: slipway.Ref("repo", name), Product: ProductOf(name),
+			Type: slipway.RepoCreated, Subject: slipway.Ref("repo", name), Product: slipway.ProductAt(name, "main"),
 			Actor: actor, Reason: "created by " + actor,
 		})
 	})

@@ -27,7 +27,7 @@ const (
 // Row implements [slipway.Record]; the key is the namespace.
 func (r Repo) Row() slipway.Row {
 	namespace, _, _ := slipway.SplitRef(r.Name)
-	return slipway.Row{ID: r.Name, Product: ProductOf(r.Name), State: r.State, Key: namespace}
+	return slipway.Row{ID: r.Name, Product: slipway.ProductAt(r.Name, "main"), State: r.State, Key: namespace}
 }
 
 // Mirror makes a repository follow a remote one.
@@ -54,7 +54,7 @@ const (
 
 // Row implements [slipway.Record].
 func (m Mirror) Row() slipway.Row {
-	return slipway.Row{ID: m.Repo, Product: ProductOf(m.Repo), State: m.State}
+	return slipway.Row{ID: m.Repo, Product: slipway.ProductAt(m.Repo, "main"), State: m.State}
 }
 
 // Intent says that refs of one repository are about to move. It exists only between that decision and the record of

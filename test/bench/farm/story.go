@@ -247,7 +247,7 @@ func readMachine() (m machine, err error) {
 		}
 		took := time.Duration(ticks) * 10 * time.Millisecond
 		switch i {
-		case 3, 4: // idle, and waiting for a disk
+		case 3, 4, 7: // idle, waiting for a disk, and what the host gave to others
 			m.all += took
 		case 8, 9: // guests, which the first ones count already
 		default:

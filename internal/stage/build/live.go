@@ -373,7 +373,10 @@ func (l *live) follow(a plan.Action, i *Item) {
 	case a.Check == inspection:
 		delete(l.looked, a)
 	case !active || i.Build == "":
-		delete(l.builds, i.Build)
+		rest := slices.DeleteFunc(slices.Clone(l.builds[i.Build]), func(o plan.Action) bool { return o == a })
+		if l.builds[i.Build] = rest; len(rest) == 0 {
+			delete(l.builds, i.Build)
+		}
 	case !slices.Contains(l.builds[i.Build], a):
 		l.builds[i.Build] = append(l.builds[i.Build], a)
 	}
